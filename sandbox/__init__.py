@@ -1,0 +1,1 @@
+"""Sessions: namespaces, overlays, running commands, collecting outputs; environments; the two commands."""
