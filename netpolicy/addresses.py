@@ -1,0 +1,102 @@
+"""Which addresses a name may not lead to."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+# The IANA special-purpose registries, less the documentation prefixes (192.0.2.0/24, 198.51.100.0/24,
+# 203.0.113.0/24, 2001:db8::/32): no private network owns those.
+_V4 = tuple(
+    (IPv4Network(network), reason)
+    for network, reason in (
+        ("0.0.0.0/8", "is an unspecified address"),
+        ("10.0.0.0/8", "is a private address"),
+        ("100.64.0.0/10", "is a shared (carrier-grade NAT) address"),
+        ("127.0.0.0/8", "is a loopback address"),
+        ("168.63.129.16/32", "is a cloud host's metadata address"),
+        ("169.254.0.0/16", "is a link-local address (cloud metadata lives there)"),
+        ("172.16.0.0/12", "is a private address"),
+        ("192.0.0.0/24", "is reserved for protocols"),
+        ("192.168.0.0/16", "is a private address"),
+        ("198.18.0.0/15", "is a benchmarking address, which sessions use for names"),
+        ("224.0.0.0/4", "is a multicast address"),
+        ("255.255.255.255/32", "is the broadcast address"),
+        ("240.0.0.0/4", "is a reserved address"),
+    )
+)
+_V6 = tuple(
+    (IPv6Network(network), reason)
+    for network, reason in (
+        ("::/128", "is the unspecified address"),
+        ("::1/128", "is the loopback address"),
+        ("64:ff9b:1::/48", "is a local translation address"),
+        ("100::/64", "is a discard address"),
+        ("fc00::/7", "is a private (unique local) address"),
+        ("fe80::/10", "is a link-local address"),
+        ("fec0::/10", "is a site-local address"),
+        ("ff00::/8", "is a multicast address"),
+    )
+)
+# Prefix, how far right the embedded IPv4 address starts from bit 0, what it is XORed with, what it is called.
+_EMBEDDED = tuple(
+    (IPv6Network(network), shift, mask, kind)
+    for network, shift, mask, kind in (
+        ("::ffff:0:0/96", 0, 0, "an IPv4-mapped"),
+        ("::ffff:0:0:0/96", 0, 0, "an IPv4-translated"),
+        ("::/96", 0, 0, "an IPv4-compatible"),
+        ("64:ff9b::/96", 0, 0, "a NAT64"),
+        ("2002::/16", 80, 0, "a 6to4"),
+        ("2001::/32", 0, 0xFFFFFFFF, "a Teredo"),
+        ("2001::/32", 64, 0, "a Teredo server's"),
+    )
+)
+_ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: the upper half of the interface identifier
+
+
+def veto(address: str, own: frozenset[str] = frozenset()) -> str | None:
+    """Why an address that a name resolved to must not be dialled, or None.
+
+    `own` holds the host's own addresses as text. Text that is no address is vetoed.
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return f"{address!r} is not an address"
+    reason = _reason(parsed)
+    if reason is None and any(_same(parsed, each) for each in own):
+        reason = "is an address of this machine"
+    return None if reason is None else f"{parsed} {reason}"
+
+
+def _reason(address: IPv4Address | IPv6Address) -> str | None:
+    if isinstance(address, IPv4Address):
+        return next((reason for network, reason in _V4 if address in network), None)
+    for network, reason in _V6:
+        if address in network:
+            return reason
+    bits = int(address)
+    for network, shift, mask, kind in _EMBEDDED:
+        if address in network:
+            inner = _reason(IPv4Address((bits >> shift & 0xFFFFFFFF) ^ mask))
+            if inner is not None:
+                return f"is {kind} address whose IPv4 address {inner}"
+    if bits >> 32 & 0xFFFFFFFF in _ISATAP:
+        inner = _reason(IPv4Address(bits & 0xFFFFFFFF))
+        if inner is not None:
+            return f"is an ISATAP address whose IPv4 address {inner}"
+    return None
+
+
+def _same(address: IPv4Address | IPv6Address, text: str) -> bool:
+    """Whether `text` names this very address, also when one of the two is written IPv4-mapped."""
+    try:
+        other = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return _unmapped(address) == _unmapped(other)
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,267 @@
+"""What a session may reach: the compiled policy and the one function that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from netpolicy.errors import InputError
+from netpolicy.hosts import HostPattern, looks_like_address, matches, normalise_name, parse_pattern
+
+Mode = Literal["none", "limited", "unrestricted"]
+Protocol = Literal["tls", "http", "tcp", "dns"]
+Role = Literal["tls", "http", "tcp", "dns-udp", "dns-tcp"]
+
+# The hosts of source repositories that package managers fetch from besides their registries.
+CODE_HOSTS = (
+    "github.com",
+    "api.github.com",
+    "codeload.github.com",
+    "raw.githubusercontent.com",
+    "objects.githubusercontent.com",
+    "release-assets.githubusercontent.com",
+    "gitlab.com",
+    "bitbucket.org",
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A registry that a package manager uses; `source` is the file that says so, or "built-in default"."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    manager: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An opening: hosts, the protocol spoken, the port, and who asked for it."""
+
+    pattern: HostPattern
+    protocol: Literal["tls", "http", "tcp"]
+    port: int
+    origin: str
+
+
+@dataclass(frozen=True)
+class ConnectTo:
+    """The user's word that `host` (on `port`, or on any) is dialled at `address` (on `to_port`, or the same).
+
+    The address is dialled without the veto on private addresses: the user named that very target.
+    """
+
+    host: str
+    port: int | None
+    address: str
+    to_port: int | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    mode: Mode
+    rules: tuple[Rule, ...]
+    connect_to: tuple[ConnectTo, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a session asks for. `host` is canonical, or None when it can't be determined."""
+
+    protocol: Protocol
+    host: str | None
+    port: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reason` is for people, `code` for programs; `hint` is the option that would allow it, or empty."""
+
+    allow: bool
+    reason: str
+    rule: Rule | None
+    hint: str
+    code: str = ""
+
+
+def compile_policy(
+    mode: Mode,
+    allowed_hosts: Sequence[str] = (),
+    endpoints: Sequence[Endpoint] = (),
+    allow_package_managers: bool = False,
+    mcp_hosts: Sequence[str] = (),
+    connect_to: Sequence[ConnectTo] = (),
+    allowed_origin: str = "allowed_hosts",
+) -> Policy:
+    """Turn what the user configured into rules; InputError names the first entry that can't be accepted.
+
+    Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `mcp_hosts` are
+    entries of the same form as `allowed_hosts`, opened on behalf of the agent's MCP servers.
+    """
+    if mode not in ("none", "limited", "unrestricted"):
+        raise InputError(f"network mode {mode!r} is unknown", "choose none, limited or unrestricted")
+    rules = [_allowed(entry, allowed_origin) for entry in allowed_hosts]
+    rules += [_allowed(entry, "allow_mcp_servers") for entry in mcp_hosts]
+    if allow_package_managers:
+        rules += [_endpoint(endpoint) for endpoint in endpoints]
+        rules += [
+            Rule(HostPattern(host, False, None), "tls", 443, "allow_package_managers: code host")
+            for host in CODE_HOSTS
+        ]
+    targets = tuple(_target(each) for each in connect_to)
+    if mode == "unrestricted":
+        raise InputError(
+            "unrestricted networking is not available yet",
+            "use limited networking and allow the hosts that are needed, with --allow HOST",
+        )
+    if mode == "none":
+        return Policy(mode, (), ())
+    return Policy(mode, _without_repeats(rules), targets)
+
+
+def decide(policy: Policy, request: Request) -> Verdict:
+    """Whether the session may do this, why, and which option would change it."""
+    if policy.mode == "none":
+        hint = "--net limited" if request.host is None else f"--net limited --allow {_entry(request)}"
+        return Verdict(False, "the session has no network", None, hint, "no-network")
+    if request.protocol == "dns":
+        return Verdict(True, "names are answered inside the session and never leave it", None, "")
+    if request.host is None:
+        return Verdict(False, _NO_NAME[request.protocol], None, "", "no-name")
+    covering = [rule for rule in policy.rules if matches(rule.pattern, request.host)]
+    for rule in covering:
+        if rule.port == request.port and rule.protocol in (request.protocol, "tcp"):
+            return Verdict(True, f"allowed by {rule.origin}", rule, "")
+    return _denied(policy, request, request.host, covering)
+
+
+def target_for(policy: Policy, host: str, port: int) -> ConnectTo | None:
+    """Where the user said that this name is dialled; an entry for the port goes before one for any port."""
+    fitting = [each for each in policy.connect_to if each.host == host and each.port in (port, None)]
+    return min(fitting, key=lambda each: each.port is None, default=None)
+
+
+def listening_ports(policy: Policy) -> tuple[tuple[Role, int], ...]:
+    """The sockets that a session's network needs, as (role, port); every other port has no listener at all.
+
+    A port that rules of several protocols share is a "tcp" one: the name that the program looked up decides.
+    """
+    if policy.mode == "none":
+        return ()
+    protocols: dict[int, set[Literal["tls", "http", "tcp"]]] = {443: {"tls"}, 80: {"http"}}
+    for rule in policy.rules:
+        protocols.setdefault(rule.port, set()).add(rule.protocol)
+    roles: list[tuple[Role, int]] = [("dns-udp", 53), ("dns-tcp", 53)]
+    roles += [
+        (next(iter(each)) if len(each) == 1 else "tcp", port) for port, each in sorted(protocols.items())
+    ]
+    return tuple(roles)
+
+
+def render(policy: Policy) -> list[str]:
+    """The policy as lines for people, each opening with its origin."""
+    if policy.mode == "none":
+        return ["network: none"]
+    lines = [f"network: {policy.mode}; everything that is not listed is refused"]
+    for rule in policy.rules:
+        name = f"*.{rule.pattern.name}" if rule.pattern.subdomains else rule.pattern.name
+        lines.append(f"  allow {_SPOKEN[rule.protocol]} to {name} on port {rule.port}  ({rule.origin})")
+    for each in policy.connect_to:
+        port = "any port" if each.port is None else f"port {each.port}"
+        at = each.address if each.to_port is None else f"{each.address} port {each.to_port}"
+        lines.append(f"  dial {each.host} on {port} at {at}  (connect_to)")
+    return lines
+
+
+_SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP"}
+_NO_NAME = {
+    "tls": "the TLS greeting names no server, so the host can't be determined",
+    "http": "the request names no host",
+    "tcp": "the address stands for no name; only names can be allowed",
+}
+
+
+def _denied(policy: Policy, request: Request, host: str, covering: list[Rule]) -> Verdict:
+    hint = f"--allow {_entry(request)}"
+    if covering:
+        openings = " and ".join(
+            dict.fromkeys(f"{_SPOKEN[rule.protocol]} on port {rule.port}" for rule in covering)
+        )
+        asked = f"{_SPOKEN[request.protocol]} on port {request.port}"
+        code = "plain-http" if request.protocol == "http" else "port"
+        return Verdict(False, f"{host} is allowed for {openings} only, not for {asked}", None, hint, code)
+    for rule in policy.rules:
+        if rule.pattern.subdomains and rule.pattern.name == host:
+            reason = f"*.{host} covers the names below {host}, not {host} itself"
+            return Verdict(False, reason, None, hint, "not-allowed")
+    return Verdict(False, f"{host} is not among the allowed hosts", None, hint, "not-allowed")
+
+
+def _entry(request: Request) -> str:
+    if request.protocol == "tls" and request.port == 443:
+        return str(request.host)
+    return f"{request.host}:{request.port}"
+
+
+def _allowed(entry: str, origin: str) -> Rule:
+    pattern = parse_pattern(entry)
+    if pattern.port in (None, 443):
+        return Rule(pattern, "tls", 443, origin)
+    if pattern.port == 80:
+        return Rule(pattern, "http", 80, origin)
+    return Rule(pattern, "tcp", pattern.port, origin)
+
+
+def _endpoint(endpoint: Endpoint) -> Rule:
+    if endpoint.scheme not in ("http", "https") or not 0 < endpoint.port < 65536 or endpoint.port == 53:
+        raise InputError(
+            f"{endpoint.manager} endpoint {endpoint.scheme}://{endpoint.host}:{endpoint.port}, "
+            f"read from {endpoint.source}, can't be opened",
+            "an endpoint is http or https on a port from 1 to 65535 other than 53",
+        )
+    try:
+        name = _canonical_address(endpoint.host) or normalise_name(endpoint.host)
+    except InputError as error:
+        raise InputError(
+            f"{endpoint.manager} endpoint read from {endpoint.source}: {error}", error.hint
+        ) from None
+    origin = f"allow_package_managers: {endpoint.manager}, {endpoint.source}"
+    return Rule(
+        HostPattern(name, False, None), "tls" if endpoint.scheme == "https" else "http", endpoint.port, origin
+    )
+
+
+def _target(each: ConnectTo) -> ConnectTo:
+    host = normalise_name(each.host)
+    address = _canonical_address(each.address)
+    if address is None:
+        raise InputError(
+            f"connect_to for {host}: {each.address!r} is not an address",
+            "give an IPv4 or IPv6 address, not a name",
+        )
+    for port in (each.port, each.to_port):
+        if port is not None and not 0 < port < 65536:
+            raise InputError(f"connect_to for {host}: port {port} is not from 1 to 65535", "correct the port")
+    return ConnectTo(host, each.port, address, each.to_port)
+
+
+def _canonical_address(text: str) -> str | None:
+    if not looks_like_address(text):
+        return None
+    from ipaddress import ip_address
+
+    try:
+        return str(ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return None
+
+
+def _without_repeats(rules: list[Rule]) -> tuple[Rule, ...]:
+    """One rule for each opening; the first origin stays."""
+    kept: dict[tuple[str, bool, str, int], Rule] = {}
+    for rule in rules:
+        kept.setdefault((rule.pattern.name, rule.pattern.subdomains, rule.protocol, rule.port), rule)
+    return tuple(kept.values())
