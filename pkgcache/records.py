@@ -1,0 +1,103 @@
+"""What is written down about bases and layers, as values and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from pkgcache.errors import StoreError
+from pkgcache.runner import Endpoint
+
+HOST = "host"
+"""The name of the base that is the machine itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """One package that is really there. `hash` is like "sha256:…", or "" where the manager tells none."""
+
+    name: str
+    version: str
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRecord:
+    """A base: `id` is unique to each build and part of every layer's key; `name` is what users call it.
+
+    `sources` are the lines of its apt sources, `created` is RFC 3339 in UTC, `tools` maps each toolchain's program
+    to its version, `endpoints` are those of the package managers found in it.
+    """
+
+    id: str
+    name: str
+    suite: str = ""
+    profile: str = ""
+    created: str = ""
+    sources: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """A layer: its key, what went into the key, what is in it (`packages`), and how long its build took.
+
+    `endpoints` are those of managers that came with this very layer and that the base lacks.
+    """
+
+    key: str
+    manager: str
+    specs: tuple[str, ...]
+    parent: str
+    base: str
+    platform: str
+    created: str = ""
+    seconds: float = 0.0
+    packages: tuple[Locked, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+def to_json(record: BaseRecord | LayerRecord) -> str:
+    """The record as a JSON object with the field names as keys."""
+    return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+
+
+def base_from_json(text: str | bytes, where: str) -> BaseRecord:
+    """The reverse of `to_json`; `where` names the file in the StoreError for a damaged one."""
+    data = _object(text, where, BaseRecord)
+    try:
+        return BaseRecord(**data | {"sources": tuple(data["sources"]), "endpoints": _endpoints(data)})
+    except (TypeError, KeyError) as error:
+        raise _damaged(where, str(error)) from None
+
+
+def layer_from_json(text: str | bytes, where: str) -> LayerRecord:
+    """The reverse of `to_json`; `where` names the file in the StoreError for a damaged one."""
+    data = _object(text, where, LayerRecord)
+    try:
+        packages = tuple(Locked(**package) for package in data["packages"])
+        values = {"specs": tuple(data["specs"]), "packages": packages, "endpoints": _endpoints(data)}
+        return LayerRecord(**data | values)
+    except (TypeError, KeyError) as error:
+        raise _damaged(where, str(error)) from None
+
+
+def _object(text: str | bytes, where: str, kind: type[BaseRecord] | type[LayerRecord]) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _damaged(where, str(error)) from None
+    if not isinstance(data, dict) or data.keys() != {field.name for field in fields(kind)}:
+        raise _damaged(where, "it is not such a record")
+    return data
+
+
+def _endpoints(data: dict[str, Any]) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint(**endpoint) for endpoint in data["endpoints"])
+
+
+def _damaged(where: str, reason: str) -> StoreError:
+    return StoreError(f"{where} is damaged: {reason}", "remove what it describes and build it again")

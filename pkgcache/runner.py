@@ -1,0 +1,75 @@
+"""How a build is run, said in types only: whoever calls this package brings the isolation.
+
+A runner executes one job in a session of its own and returns when the command has ended. Inside, the command is
+uid 0 with HOME=/root, its working directory is /workspace, and it has no terminal and no standard input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server that a package manager talks to. `source` says where that was read: a file, or "built-in default"."""
+
+    manager: str
+    scheme: str
+    host: str
+    port: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The host's file or directory `source`, seen at the absolute path `target` inside."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root file system: `layers`, topmost first, over `base` (None: the machine's own /usr, /etc and /opt)."""
+
+    base: str | None
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One command, and the world that it sees.
+
+    `scratch` is a directory of the caller's; the changes are found in `<scratch>/upper` afterwards, which is a
+    valid layer, and a further job with the same scratch goes on from there. None: the changes are thrown away.
+    `in_place`: the command writes to `root.base` itself. With neither `endpoints` nor `allowed_hosts` there is no
+    network. `output` gets standard output and standard error, merged, in pieces of any size.
+    """
+
+    root: Root
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    scratch: str | None = None
+    in_place: bool = False
+    endpoints: tuple[Endpoint, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    timeout_s: float | None = None
+    output: Callable[[bytes], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`exit_code` as a shell reports it (128+n after signal n, 124 after the time limit); `denied`: what the network policy refused."""
+
+    exit_code: int
+    denied: tuple[str, ...] = ()
+
+
+Runner = Callable[[Job], Result]
+"""Raises an exception with `.hint` and `.exit_code` 125 when the isolation can't be set up."""
+
+Remove = Callable[[str], None]
+"""Removes a tree whose files may belong to other ids; a path that is not there is no error."""

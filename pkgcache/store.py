@@ -1,0 +1,295 @@
+"""The directory where bases and layers are kept, and the promises that hold when several processes use it.
+
+    <root>/v1/names/<name>         symbolic link to the id of the base that has this name now
+    <root>/v1/bases/<id>/          base.json, packages.json, root/
+    <root>/v1/layers/<key>/        layer.json, log, upper/
+    <root>/v1/tmp/<random>/        something being made or being removed
+    <root>/v1/locks/<name>.lock    held while that name is built
+    <root>/v1/downloads/<manager>/ what managers fetched
+    <root>/v1/logs/                logs of failed builds
+
+- What stands in bases/ and layers/ is whole: it is made in tmp/ and comes by one rename.
+- Who makes something holds an exclusive flock on its directory in tmp/; a directory there that nobody holds belongs
+  to a process that died and is removed by the next `sweep`.
+- Who uses a base or a layer holds a shared flock on its directory; removal needs an exclusive one and is refused
+  otherwise.
+
+The root belongs to one mapping of ids: files in it are owned by whatever ids sessions run as.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EAGAIN, EDQUOT, ENOSPC
+from types import TracebackType
+
+from pkgcache.errors import StoreError
+from pkgcache.runner import Remove
+
+VERSION = "v1"
+# Sessions' ids must be able to walk through to the trees below, also when root is the one who builds.
+_MODE = 0o711
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """`path` is the versioned directory; nothing is read or made until something is asked of it."""
+
+    path: str
+
+    def names(self) -> str:
+        return f"{self.path}/names"
+
+    def base(self, identity: str) -> str:
+        return f"{self.path}/bases/{identity}"
+
+    def layer(self, key: str) -> str:
+        return f"{self.path}/layers/{key}"
+
+    def downloads(self, name: str) -> str:
+        return f"{self.path}/downloads/{name}"
+
+
+def open_store(root: str) -> Store:
+    """The store beneath `root`, a directory that belongs to one mapping of ids. Does no I/O."""
+    return Store(os.path.join(os.path.abspath(root), VERSION))
+
+
+def create(store: Store) -> None:
+    """Make the store's directories where they are missing. Raises StoreError."""
+    try:
+        os.makedirs(os.path.dirname(store.path), exist_ok=True)
+        for name in ("", "names", "bases", "layers", "tmp", "locks", "downloads", "logs"):
+            try:
+                os.mkdir(f"{store.path}/{name}")
+                os.chmod(f"{store.path}/{name}", _MODE)
+            except FileExistsError:
+                pass
+    except OSError as error:
+        raise explain(error, store) from error
+
+
+def explain(error: OSError, store: Store) -> StoreError:
+    """The StoreError that tells what an operating-system error in the store means for the user."""
+    if error.errno in (ENOSPC, EDQUOT):
+        return StoreError(f"the disk that holds {store.path} is full", "free some space, then try again")
+    place = error.filename or store.path
+    return StoreError(
+        f"can't use the package store: {place}: {error.strerror}",
+        "check the directory's owner and permissions, or choose another data directory",
+    )
+
+
+def is_full(store: Store, spare: int = 8 << 20) -> bool:
+    """Whether the store's disk has less than `spare` bytes or no file left for the user."""
+    try:
+        free = os.statvfs(store.path)
+    except OSError:
+        return False
+    return free.f_bavail * free.f_frsize < spare or (free.f_files > 0 and free.f_favail == 0)
+
+
+class Lease:
+    """Keeps directories of the store from being removed while it is open, in this process and its forked children.
+
+    `fds` are the open descriptors; they close on exec.
+    """
+
+    def __init__(self, fds: tuple[int, ...]) -> None:
+        self.fds = fds
+
+    def close(self) -> None:
+        fds, self.fds = self.fds, ()
+        for fd in fds:
+            os.close(fd)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def hold(paths: Iterable[str]) -> Lease:
+    """A lease on these directories of the store. Raises StoreError when one of them is gone or going."""
+    fds: list[int] = []
+    try:
+        for path in paths:
+            fds.append(_lock_directory(path, fcntl.LOCK_SH))
+    except OSError as error:
+        Lease(tuple(fds)).close()
+        raise StoreError(
+            f"{error.filename} was removed in the meantime", "run the same again: it is built anew"
+        ) from error
+    except BaseException:
+        Lease(tuple(fds)).close()
+        raise
+    return Lease(tuple(fds))
+
+
+def _lock_directory(path: str, operation: int) -> int:
+    """An open, locked descriptor of the directory that stands at `path` now. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+        # Between the open and the lock a remover may have renamed it away.
+        held, standing = os.fstat(fd), os.stat(path)
+        if (held.st_dev, held.st_ino) != (standing.st_dev, standing.st_ino):
+            raise BlockingIOError(EAGAIN, "being removed", path)
+    except OSError as error:
+        os.close(fd)
+        error.filename = path
+        raise
+    return fd
+
+
+@contextmanager
+def exclusive(store: Store, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be the only one to build `name`; `waiting` is called once if another is at it and this one has to wait."""
+    try:
+        fd = os.open(f"{store.path}/locks/{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise explain(error, store) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def workplace(store: Store, remove: Remove) -> Iterator[str]:
+    """A new directory in tmp/, removed at the end with whatever is still in it, or by a sweep if this process dies."""
+    path, fd = _new_directory(store)
+    try:
+        yield path
+    finally:
+        try:
+            remove(path)
+        finally:
+            os.close(fd)
+
+
+def _new_directory(store: Store) -> tuple[str, int]:
+    while True:
+        path = f"{store.path}/tmp/{os.urandom(8).hex()}"
+        try:
+            os.mkdir(path)
+            os.chmod(path, _MODE)
+            return path, _lock_directory(path, fcntl.LOCK_EX)
+        except (FileExistsError, FileNotFoundError, BlockingIOError):
+            # A sweep may take the directory in the moment before it is locked; then try another.
+            if not os.path.isdir(f"{store.path}/tmp"):
+                raise
+        except OSError as error:
+            raise explain(error, store) from error
+
+
+def sweep(store: Store, remove: Remove) -> int:
+    """Remove what dead processes left in tmp/; returns how many directories that were."""
+    try:
+        names = os.listdir(f"{store.path}/tmp")
+    except FileNotFoundError:
+        return 0
+    count = 0
+    for name in names:
+        path = f"{store.path}/tmp/{name}"
+        try:
+            fd = _lock_directory(path, fcntl.LOCK_EX)
+        except OSError:
+            continue
+        try:
+            remove(path)
+            count += 1
+        finally:
+            os.close(fd)
+    return count
+
+
+def publish(store: Store, made: str, target: str) -> None:
+    """Let the directory `made` stand at `target`, whole or not at all, also after a power failure."""
+    try:
+        _flush(made)
+        os.rename(made, target)
+        _flush_directory(os.path.dirname(target))
+    except OSError as error:
+        raise explain(error, store) from error
+
+
+def write(store: Store, path: str, text: str) -> None:
+    """A new small file. Raises StoreError."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise explain(error, store) from error
+
+
+def point(store: Store, name: str, identity: str) -> None:
+    """Make `name` mean the base `identity` from now on."""
+    temporary = f"{store.names()}/.{name}.{os.urandom(4).hex()}"
+    try:
+        os.symlink(identity, temporary)
+        os.rename(temporary, f"{store.names()}/{name}")
+        _flush_directory(store.names())
+    except OSError as error:
+        raise explain(error, store) from error
+
+
+def discard(store: Store, target: str, remove: Remove) -> bool:
+    """Remove a published directory; False when it was not there. Raises StoreError when it is in use."""
+    try:
+        fd = _lock_directory(target, fcntl.LOCK_EX)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except BlockingIOError:
+        raise StoreError(
+            f"{os.path.basename(target)} is in use by a running session or build",
+            "end the sessions that use it, then try again",
+        ) from None
+    except OSError as error:
+        raise explain(error, store) from error
+    try:
+        doomed, doomed_fd = _new_directory(store)
+        try:
+            os.rename(target, f"{doomed}/gone")
+            remove(doomed)
+        except OSError as error:
+            raise explain(error, store) from error
+        finally:
+            os.close(doomed_fd)
+    finally:
+        os.close(fd)
+    return True
+
+
+def _flush(tree: str) -> None:
+    """syncfs(2): the file system of `tree` reaches the disk before the rename that vouches for it does."""
+    import ctypes
+
+    fd = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), tree)
+    finally:
+        os.close(fd)
+
+
+def _flush_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
