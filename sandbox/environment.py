@@ -92,6 +92,33 @@ _OTHER_WORDS = {
 _ANSWERED = ("id", "created_at", "updated_at", "archived_at")
 
 
+def known_checks() -> Checks:
+    """The syntax that the other two packages accept."""
+    from netpolicy.errors import InputError as HostMistake
+    from netpolicy.hosts import parse_pattern
+    from pkgcache.errors import InputError as SpecMistake
+    from pkgcache.specs import parse as parse_spec
+
+    def host(text: str) -> tuple[str, str] | None:
+        try:
+            parse_pattern(text)
+        except HostMistake as error:
+            return str(error), error.hint
+        return None
+
+    def spec(manager: str) -> fields.Check:
+        def check(text: str) -> tuple[str, str] | None:
+            try:
+                parse_spec(manager, text)
+            except SpecMistake as error:
+                return f"{fields.describe(text)}: {error}", error.hint
+            return None
+
+        return check
+
+    return Checks(host, {manager: spec(manager) for manager in MANAGERS})
+
+
 def read(text: str | bytes, checks: Checks, *, source: str) -> Environment:
     """The environment in a file's text, YAML or JSON. Raises InputError, which names `source`."""
     document = load(text)

@@ -27,7 +27,7 @@ def test_yaml_loads_as_it_was_written_with_a_line_for_each_value(value: object) 
     document = load(yaml.safe_dump(value, explicit_start=True))
     assert document.value == value
     assert document.problems == ()
-    assert document.lines[()] == 1
+    assert document.lines[()] in (1, 2)
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200))

@@ -15,6 +15,7 @@ from sandbox.environment import (
     Environment,
     Networking,
     Packages,
+    known_checks,
     parse,
     read,
 )
@@ -294,6 +295,29 @@ def test_a_problem_below_an_alias_is_told_too() -> None:
         read(text, CHECKS, source="env.yaml")
     assert "packages.pip[0]" in str(caught.value)
     assert "packages.npm[0]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("packages: {pip: [six, '--index-url=x']}", "packages.pip[1]: '--index-url=x': it starts with '-'"),
+        ("packages: {apt: [jq, '']}", "packages.apt[1]: '': it is empty"),
+        (
+            "networking: {type: limited, allowed_hosts: ['http://a.test']}",
+            "networking.allowed_hosts[0]: host 'http",
+        ),
+        (
+            "networking: {type: limited, allowed_hosts: [a.test, '*']}",
+            "networking.allowed_hosts[1]: host '*'",
+        ),
+    ],
+)
+def test_hosts_and_specs_are_held_to_their_own_syntax(text: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(text, known_checks(), source="env.yaml")
+    assert told in str(caught.value)
+    good = "networking: {type: limited, allowed_hosts: ['*.a.test', 'https://b.test', 'c.test:80']}"
+    assert len(read(good, known_checks(), source="env.yaml").networking.allowed_hosts) == 3
 
 
 ANYTHING = st.recursive(
