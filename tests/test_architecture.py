@@ -39,7 +39,7 @@ PURE = (
 """Modules that decide: from values to values, with no look at the machine, the clock or the network."""
 
 VALUES_FROM = {"sandbox.plan": {"sandbox.hostview", "sandbox.operations"}}
-"""A plan is made of operations and of what was seen of the host: it names their types and executes nothing."""
+"""A plan is made of operations and of what was seen of the host: it uses their types and executes nothing."""
 
 PURE_MAY_IMPORT = {
     "__future__",
