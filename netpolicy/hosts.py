@@ -28,7 +28,7 @@ class HostPattern:
 
 
 def matches(pattern: HostPattern, host: str) -> bool:
-    """Whether the canonical name `host` is the pattern's; a wildcard covers any depth but not its own apex."""
+    """Whether the canonical name `host` fits; a wildcard covers any depth below its apex, not the apex."""
     if pattern.subdomains:
         return host.endswith("." + pattern.name)
     return host == pattern.name
@@ -65,7 +65,7 @@ def name_problem(name: str) -> str | None:
 
 
 def peer_name(raw: bytes, what: str) -> str:
-    """The canonical form of a name that a peer sent, without a final dot; PeerError when it is no host name."""
+    """The canonical form of a name that a peer sent, which has no final dot; PeerError if it is no name."""
     try:
         name = raw.decode("ascii").lower()
     except UnicodeDecodeError:

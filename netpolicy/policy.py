@@ -98,8 +98,8 @@ def compile_policy(
 ) -> Policy:
     """Turn what the user configured into rules; InputError names the first entry that can't be accepted.
 
-    Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `mcp_hosts` are
-    entries of the same form as `allowed_hosts`, opened on behalf of the agent's MCP servers.
+    Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `mcp_hosts`
+    have the form of `allowed_hosts` and are opened on behalf of the agent's MCP servers.
     """
     if mode not in ("none", "limited", "unrestricted"):
         raise InputError(f"network mode {mode!r} is unknown", "choose none, limited or unrestricted")
@@ -142,6 +142,12 @@ def target_for(policy: Policy, host: str, port: int) -> ConnectTo | None:
     """Where the user said that this name is dialled; an entry for the port goes before one for any port."""
     fitting = [each for each in policy.connect_to if each.host == host and each.port in (port, None)]
     return min(fitting, key=lambda each: each.port is None, default=None)
+
+
+def protocol_for(policy: Policy, host: str | None, port: int) -> Literal["tls", "http", "tcp"]:
+    """What is spoken to a looked-up name on a port that rules of several protocols share."""
+    fitting = [rule for rule in policy.rules if rule.port == port and host and matches(rule.pattern, host)]
+    return fitting[0].protocol if fitting else "tcp"
 
 
 def listening_ports(policy: Policy) -> tuple[tuple[Role, int], ...]:

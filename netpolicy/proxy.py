@@ -1,0 +1,242 @@
+"""The way out of a session: accepts its connections, lets the policy judge each, and serves those allowed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from netpolicy.audit import Audit
+from netpolicy.policy import Policy, protocol_for
+from netpolicy.reactor import READ, Reactor
+from netpolicy.relay import BUFFER_SIZE
+from netpolicy.resolver import Resolve, Resolver, host_resolve
+from netpolicy.synthetic import SyntheticNames
+from netpolicy.wall import Timeouts, Wall
+
+_ACCEPTS = 64  # a turn, so that a flood of connections does not hold up those that are served
+_DESCRIPTORS = 2  # of each connection: the client's socket and the one outside
+_SPARE_DESCRIPTORS = 64
+_MOST_CONNECTIONS = 8_192
+_MOST_DESCRIPTORS = 2 * _MOST_CONNECTIONS + _SPARE_DESCRIPTORS
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket made in the session's network namespace: listening, or for "dns-udp" bound.
+
+    `port` is the port as the session's programs see it. A datagram socket has IP_PKTINFO or IPV6_RECVPKTINFO
+    set, so that its answers come from the address that was asked.
+    """
+
+    role: Literal["tls", "http", "tcp", "dns-udp", "dns-tcp"]
+    port: int
+    socket: socket.socket
+
+
+class Connection(Protocol):
+    @property
+    def unsent(self) -> bool: ...
+    def start(self) -> None: ...
+    def finish(self) -> None: ...
+
+
+def run(
+    listeners: Sequence[Listener],
+    policy: Policy,
+    *,
+    control: socket.socket,
+    log: int | None = None,
+    session: str = "",
+    resolve: Resolve = host_resolve,
+    own_addresses: frozenset[str] = frozenset(),
+    timeouts: Timeouts = Timeouts(),  # noqa: B008
+    max_connections: int | None = None,
+) -> None:
+    """Serve until `control` reads b"finish" or its end; then send the summary on it as JSON and shut it down.
+
+    What the session had queued by then is still judged and recorded. `log` is a descriptor that gets one
+    JSON line for each decision. `resolve` maps a name to addresses as text, in threads. `own_addresses` are
+    dialled for no name, like those that the kernel knows as this machine's. Raises the soft limit on
+    descriptors.
+    The caller keeps and closes the listeners, `control` and `log`.
+    """
+    import json
+
+    problems: list[str] = []
+    audit = Audit(session, None if log is None else lambda line: _append(log, line, problems))
+    with Reactor() as reactor:
+        wall = Wall(
+            reactor,
+            policy,
+            Resolver(reactor, resolve),
+            SyntheticNames(),
+            audit,
+            timeouts,
+            own_addresses,
+            memoryview(bytearray(BUFFER_SIZE)),
+        )
+        door = _Door(wall, listeners, max_connections or _room())
+        try:
+            door.open()
+            _until_told(reactor, control)
+            _drain(reactor, door, timeouts.drain)
+        finally:
+            door.close()
+            wall.resolver.close()
+    summary = audit.summary()
+    if problems:
+        summary["log_error"] = problems[0]
+    control.setblocking(True)
+    try:
+        control.sendall(json.dumps(summary).encode("ascii"))
+        control.shutdown(socket.SHUT_WR)
+    except OSError:
+        # Whoever started the session is gone; the log has every decision.
+        return
+
+
+class _Door:
+    """The listeners while they are served, and the connections that came through them.
+
+    At the limit on connections it stops accepting; the kernel's queue and then its refusals hold the rest.
+    """
+
+    def __init__(self, wall: Wall, listeners: Sequence[Listener], limit: int) -> None:
+        self._wall = wall
+        self._listeners = listeners
+        self._limit = limit
+        self._accepting = True
+        self.connections: set[Connection] = set()
+
+    def open(self) -> None:
+        for each in self._listeners:
+            each.socket.setblocking(False)
+            if each.role == "dns-udp":
+                self._watch_datagrams(each.socket)
+            else:
+                self._watch_connections(each)
+
+    def close(self) -> None:
+        self._accepting = True
+        for each in self._listeners:
+            self._wall.reactor.forget(each.socket.fileno())
+        for connection in list(self.connections):
+            connection.finish()
+
+    def _watch_datagrams(self, listener: socket.socket) -> None:
+        from netpolicy.nameserver import serve_datagrams
+
+        wall = self._wall
+        wall.reactor.watch(listener.fileno(), READ, lambda _event: serve_datagrams(wall, listener))
+
+    def _watch_connections(self, listener: Listener) -> None:
+        self._wall.reactor.watch(listener.socket.fileno(), READ, lambda _event: self._accept(listener))
+
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(_ACCEPTS):
+            if len(self.connections) >= self._limit:
+                self._pause(True)
+                return
+            try:
+                client, _address = listener.socket.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._pause(True)
+                    self._wall.reactor.after(0.1, lambda: self._pause(False))
+                return
+            client.setblocking(False)
+            connection = self._connection(listener, client)
+            self.connections.add(connection)
+            connection.start()
+
+    def _connection(self, listener: Listener, client: socket.socket) -> Connection:
+        role = listener.role
+        if role == "tcp":
+            role = protocol_for(self._wall.policy, self._wall.looked_up(client), listener.port)
+        if role == "http":
+            from netpolicy.exchange import HttpConnection
+
+            return HttpConnection(self._wall, client, listener.port, self._closed)
+        if role == "dns-tcp":
+            from netpolicy.nameserver import DnsStream
+
+            return DnsStream(self._wall, client, self._closed)
+        from netpolicy.streams import Stream
+
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Stream(self._wall, client, listener.port, "tls" if role == "tls" else "tcp", self._closed)
+
+    def _closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if not self._accepting and len(self.connections) < self._limit:
+            self._pause(False)
+
+    def _pause(self, pause: bool) -> None:
+        if self._accepting != pause:
+            return
+        self._accepting = not pause
+        for each in self._listeners:
+            if each.role != "dns-udp":
+                self._wall.reactor.change(each.socket.fileno(), 0 if pause else READ)
+
+
+def _until_told(reactor: Reactor, control: socket.socket) -> None:
+    told = False
+
+    def listen(_event: int) -> None:
+        nonlocal told
+        try:
+            data = control.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        told = not data or b"finish" in data
+
+    control.setblocking(False)
+    reactor.watch(control.fileno(), READ, listen)
+    try:
+        while not told:
+            reactor.turn()
+    finally:
+        reactor.forget(control.fileno())
+
+
+def _drain(reactor: Reactor, door: _Door, longest: float) -> None:
+    """Handle what is queued already, and let what the session said on allowed connections get out."""
+    end = reactor.now + longest
+    while True:
+        handled = reactor.turn(0)
+        left = end - reactor.now
+        if left <= 0:
+            return
+        if not handled:
+            if not any(connection.unsent for connection in door.connections):
+                return
+            reactor.turn(min(left, 0.05))
+
+
+def _room() -> int:
+    """How many connections fit the limit on descriptors, which is raised as far as is useful."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_MOST_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return max(1, min(_MOST_CONNECTIONS, (soft - _SPARE_DESCRIPTORS) // _DESCRIPTORS))
+
+
+def _append(log: int, line: bytes, problems: list[str]) -> None:
+    try:
+        while line:
+            line = line[os.write(log, line) :]
+    except OSError as error:
+        problems.append(f"the egress log could not be written: {error.strerror}")

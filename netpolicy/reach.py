@@ -1,0 +1,208 @@
+"""From a checked name to a connected socket: resolve, veto, dial exactly what was vetted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from netpolicy.addresses import veto
+from netpolicy.policy import Policy, target_for
+from netpolicy.reactor import WRITE, Reactor, Timer
+from netpolicy.resolver import Resolver
+
+MAX_ADDRESSES = 16
+STAGGER = 0.25  # seconds, RFC 8305 section 8
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """Why there is no connection: "denied" when every address was vetoed, else "failed"."""
+
+    kind: Literal["denied", "failed"]
+    reason: str
+    code: str
+    hint: str = ""
+
+
+class Reach:
+    """One attempt to connect to a name; `done` is called once, with the socket or why not, unless cancelled.
+
+    Addresses are tried one after the other, the next one as soon as one fails or has taken a quarter second.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        policy: Policy,
+        resolver: Resolver,
+        own: frozenset[str],
+        resolve_timeout: float,
+        connect_timeout: float,
+        host: str,
+        port: int,
+        done: Callable[[socket.socket | Unreachable], None],
+    ) -> None:
+        self._reactor = reactor
+        self._own = own
+        self._connect_timeout = connect_timeout
+        self._host = host
+        self._port = port
+        self._done: Callable[[socket.socket | Unreachable], None] | None = done
+        self._left: list[str] = []
+        self._trying: dict[socket.socket, str] = {}
+        self._stagger: Timer | None = None
+        self._last_error = ""
+        self._deadline: Timer
+        target = target_for(policy, host, port)
+        if target is not None:
+            self._port = port if target.to_port is None else target.to_port
+            self._deadline = reactor.after(0, lambda: self._dial([target.address]))
+        else:
+            self._deadline = reactor.after(resolve_timeout, self._resolve_expired)
+            resolver.resolve(host, self._resolved)
+
+    def cancel(self) -> None:
+        self._done = None
+        self._stop()
+
+    def _resolve_expired(self) -> None:
+        self._finish(Unreachable("failed", f"the name {self._host} was not resolved in time", "resolve"))
+
+    def _resolved(self, result: Sequence[str] | OSError) -> None:
+        if self._done is None:
+            return
+        if isinstance(result, OSError):
+            why = result.strerror or str(result)
+            self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
+            return
+        addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
+        reasons = {each: veto(each, self._own) or _ours(each) for each in addresses}
+        open_ones = [each for each in addresses if reasons[each] is None]
+        if open_ones:
+            self._dial(_alternate(open_ones))
+        elif addresses:
+            first = addresses[0]
+            shown = f"[{first}]" if ":" in first else first
+            self._finish(
+                Unreachable(
+                    "denied",
+                    f"{self._host} resolves to {reasons[first]}, which sessions must not reach",
+                    "private-address",
+                    f"--connect-to {self._host}:{self._port}:{shown}",
+                )
+            )
+        else:
+            self._finish(Unreachable("failed", f"the name {self._host} has no address", "resolve"))
+
+    def _dial(self, addresses: list[str]) -> None:
+        self._deadline.cancel()
+        self._deadline = self._reactor.after(self._connect_timeout, self._connect_expired)
+        self._left = addresses
+        self._next()
+
+    def _connect_expired(self) -> None:
+        self._finish(
+            Unreachable("failed", f"{self._host} did not accept the connection in time", "connect-timeout")
+        )
+
+    def _next(self) -> None:
+        """Start on the next address; without any left, wait for those under way."""
+        if self._stagger is not None:
+            self._stagger.cancel()
+            self._stagger = None
+        while self._left:
+            address = self._left.pop(0)
+            try:
+                self._start(address)
+            except OSError as error:
+                self._last_error = os.strerror(error.errno) if error.errno else str(error)
+                continue
+            if self._left and self._done is not None:
+                self._stagger = self._reactor.after(STAGGER, self._next)
+            return
+        if not self._trying and self._done is not None:
+            self._finish(
+                Unreachable("failed", f"{self._host} can't be connected to: {self._last_error}", "connect")
+            )
+
+    def _start(self, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            code = connection.connect_ex((address, self._port))
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
+        except OSError:
+            connection.close()
+            raise
+        self._trying[connection] = address
+        self._reactor.watch(connection.fileno(), WRITE, lambda _event: self._check(connection))
+
+    def _check(self, connection: socket.socket) -> None:
+        address = self._trying.get(connection)
+        if address is None:
+            return
+        # Asking again tells the three states apart, which SO_ERROR alone does not.
+        code = connection.connect_ex((address, self._port))
+        if code in (errno.EALREADY, errno.EINPROGRESS):
+            return
+        del self._trying[connection]
+        self._reactor.forget(connection.fileno())
+        if code in (0, errno.EISCONN):
+            self._finish(connection)
+            return
+        connection.close()
+        self._last_error = os.strerror(code)
+        self._next()
+
+    def _finish(self, result: socket.socket | Unreachable) -> None:
+        done, self._done = self._done, None
+        self._stop()
+        if done is not None:
+            done(result)
+
+    def _stop(self) -> None:
+        self._deadline.cancel()
+        if self._stagger is not None:
+            self._stagger.cancel()
+        self._left = []
+        for connection in self._trying:
+            self._reactor.forget(connection.fileno())
+            connection.close()
+        self._trying.clear()
+
+
+def _alternate(addresses: list[str]) -> list[str]:
+    """The families in turn, the resolver's first choice first (RFC 8305 section 4)."""
+    first_is_v6 = ":" in addresses[0]
+    same = [each for each in addresses if (":" in each) == first_is_v6]
+    other = [each for each in addresses if (":" in each) != first_is_v6]
+    mixed = []
+    while same or other:
+        mixed += same[:1] + other[:1]
+        same, other = same[1:], other[1:]
+    return mixed
+
+
+def _ours(address: str) -> str | None:
+    """Why a public address of this very machine is not dialled: what listens there is not for sessions.
+
+    The source address that the kernel would choose towards a local address is that address itself. Connecting
+    a datagram socket sends nothing.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+            probe.connect((address, 9))
+            if probe.getsockname()[0] == probe.getpeername()[0]:
+                return f"{address} is an address of this machine"
+    except OSError:
+        # No route, so nothing will be dialled there either.
+        return None
+    return None

@@ -1,0 +1,204 @@
+"""Connections that are relayed as they are: TLS by the name in its greeting, TCP by the name looked up."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from time import time
+from typing import Literal
+
+from netpolicy import clienthello
+from netpolicy.audit import Decision
+from netpolicy.errors import PeerError
+from netpolicy.policy import Request, Rule, Verdict, decide
+from netpolicy.reach import Reach, Unreachable
+from netpolicy.reactor import READ, Timer
+from netpolicy.relay import RESET, Relay
+from netpolicy.wall import Farewell, Wall
+
+_CHUNK = 16_384
+
+
+class Stream:
+    """One client connection from its first byte to its end; `closed` is called once nothing is left of it.
+
+    `protocol` "tls": nothing is dialled until the whole greeting was read and its name allowed, and a refusal
+    is a TLS alert. "tcp": the name is the one whose address the client connected to; a refusal is a reset.
+    """
+
+    __slots__ = (
+        "_client",
+        "_closed",
+        "_farewell",
+        "_first",
+        "_host",
+        "_port",
+        "_protocol",
+        "_reach",
+        "_reader",
+        "_relay",
+        "_rule",
+        "_started",
+        "_timer",
+        "_wall",
+    )
+
+    def __init__(
+        self,
+        wall: Wall,
+        client: socket.socket,
+        port: int,
+        protocol: Literal["tls", "tcp"],
+        closed: Callable[[Stream], None],
+    ) -> None:
+        self._wall = wall
+        self._client = client
+        self._port = port
+        self._protocol = protocol
+        self._closed = closed
+        self._host = ""
+        self._rule: Rule | None = None
+        self._first = bytearray()
+        self._reach: Reach | None = None
+        self._farewell: Farewell | None = None
+        self._reader: clienthello.HelloReader | None = None
+        self._relay: Relay | None = None
+        self._timer: Timer | None = None
+        self._started = wall.reactor.now
+
+    def start(self) -> None:
+        if self._protocol == "tcp":
+            self._judge(self._wall.looked_up(self._client))
+            return
+        self._reader = clienthello.HelloReader()
+        self._timer = self._wall.reactor.after(self._wall.timeouts.hello, self._hello_expired)
+        self._wall.reactor.watch(self._client.fileno(), READ, self._read_hello)
+        self._read_hello(READ)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the session has said something on an allowed connection that is not out yet."""
+        return self._relay is not None and self._relay.unsent
+
+    def finish(self) -> None:
+        """End now, whatever the phase, and record what was decided."""
+        if self._relay is not None:
+            self._relay.close("the session ended")
+            return
+        if self._farewell is not None:
+            self._farewell.close()
+            return
+        if self._reach is not None:
+            self._reach.cancel()
+            self._record("failed", "the session ended before the connection was made", "ended")
+        self._drop()
+
+    def _read_hello(self, _event: int) -> None:
+        assert self._reader is not None
+        try:
+            data = self._client.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            if self._first:
+                self._refuse(PeerError("the connection ended within the TLS greeting", "cut-short"))
+            else:
+                # A probe that says nothing asks for nothing: there is no decision to record.
+                self._drop()
+            return
+        self._first += data
+        try:
+            hello = self._reader.feed(data)
+        except PeerError as error:
+            self._refuse(error)
+            return
+        if hello is not None:
+            self._judge(hello.host)
+
+    def _hello_expired(self) -> None:
+        self._refuse(PeerError("the TLS greeting did not arrive in time", "hello-timeout"))
+
+    def _judge(self, host: str | None) -> None:
+        self._stop_reading()
+        verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
+        self._host = host or self._wall.destination(self._client)
+        if not verdict.allow:
+            self._deny(verdict)
+            return
+        assert host is not None
+        self._rule = verdict.rule
+        self._reach = self._wall.reach(host, self._port, self._reached)
+
+    def _refuse(self, error: PeerError) -> None:
+        self._stop_reading()
+        self._host = self._wall.destination(self._client)
+        self._deny(Verdict(False, str(error), None, "", error.code))
+
+    def _deny(self, verdict: Verdict) -> None:
+        self._wall.denied(self._protocol, self._host, self._port, verdict)
+        self._turn_away(clienthello.ACCESS_DENIED)
+
+    def _turn_away(self, description: int) -> None:
+        if self._protocol == "tls":
+            last = clienthello.alert(description)
+            self._farewell = Farewell(self._wall, self._client, last, lambda: self._closed(self))
+        else:
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self._drop()
+
+    def _reached(self, result: socket.socket | Unreachable) -> None:
+        self._reach = None
+        if isinstance(result, Unreachable):
+            self._wall.unreachable(self._protocol, self._host, self._port, result)
+            denied = result.kind == "denied"
+            self._turn_away(clienthello.ACCESS_DENIED if denied else clienthello.INTERNAL_ERROR)
+            return
+        wall = self._wall
+        self._relay = Relay(
+            wall.reactor,
+            self._client,
+            result,
+            wall.buffer,
+            wall.timeouts.idle,
+            wall.timeouts.half_closed,
+            self._relayed,
+        )
+        first, self._first = bytes(self._first), bytearray()
+        self._relay.start(first)
+
+    def _relayed(self, relay: Relay, reason: str) -> None:
+        self._record("allowed", reason, "", relay.up.count, relay.down.count)
+        self._closed(self)
+
+    def _record(
+        self, outcome: Literal["allowed", "failed"], reason: str, code: str, sent: int = 0, received: int = 0
+    ) -> None:
+        self._wall.audit.record(
+            Decision(
+                time(),
+                self._protocol,
+                self._host,
+                self._port,
+                outcome,
+                reason,
+                code,
+                rule=self._rule,
+                sent=sent,
+                received=received,
+                duration=self._wall.reactor.now - self._started,
+            )
+        )
+
+    def _stop_reading(self) -> None:
+        self._reader = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._wall.reactor.forget(self._client.fileno())
+
+    def _drop(self) -> None:
+        self._stop_reading()
+        self._client.close()
+        self._closed(self)

@@ -1,0 +1,107 @@
+"""What every connection of a session's proxy shares."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import time
+
+from netpolicy.audit import Audit, Decision, denied
+from netpolicy.policy import Policy, Verdict
+from netpolicy.reach import Reach, Unreachable
+from netpolicy.reactor import READ, Reactor
+from netpolicy.resolver import Resolver
+from netpolicy.synthetic import SyntheticNames
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds for each phase of a connection."""
+
+    hello: float = 10.0  # until the TLS greeting or a request's head is whole
+    resolve: float = 15.0
+    connect: float = 15.0  # all addresses of a name together
+    response: float = 300.0  # without a byte in either direction of an HTTP exchange
+    keep_alive: float = 75.0  # between the requests of an HTTP connection
+    idle: float = 3600.0  # a relayed connection without a byte in either direction
+    half_closed: float = 300.0  # the same, after one side has said its last
+    linger: float = 2.0  # for the client to take in a refusal
+    drain: float = 1.0  # for what a session has said to get out after its end
+
+
+@dataclass(frozen=True)
+class Wall:
+    reactor: Reactor
+    policy: Policy
+    resolver: Resolver
+    names: SyntheticNames
+    audit: Audit
+    timeouts: Timeouts
+    own: frozenset[str]
+    buffer: memoryview
+
+    def reach(self, host: str, port: int, done: Callable[[socket.socket | Unreachable], None]) -> Reach:
+        return Reach(
+            self.reactor,
+            self.policy,
+            self.resolver,
+            self.own,
+            self.timeouts.resolve,
+            self.timeouts.connect,
+            host,
+            port,
+            done,
+        )
+
+    def looked_up(self, client: socket.socket) -> str | None:
+        """The name whose synthetic address the client connected to."""
+        return self.names.name_at(socket.inet_pton(client.family, client.getsockname()[0]))
+
+    def destination(self, client: socket.socket) -> str:
+        """What is known of a client's target when it names none: the looked-up name or the address."""
+        return self.looked_up(client) or str(client.getsockname()[0])
+
+    def denied(self, protocol: str, host: str, port: int, verdict: Verdict) -> None:
+        self.audit.record(denied(time(), protocol, host, port, verdict))
+
+    def unreachable(self, protocol: str, host: str, port: int, failure: Unreachable) -> None:
+        self.audit.record(
+            Decision(time(), protocol, host, port, failure.kind, failure.reason, failure.code, failure.hint)
+        )
+
+
+class Farewell:
+    """Gives a client its last bytes, then waits until it has hung up.
+
+    Closing with unread input would make the kernel send a reset, which discards what the client has not read.
+    """
+
+    def __init__(self, wall: Wall, client: socket.socket, last: bytes, closed: Callable[[], None]) -> None:
+        self._wall = wall
+        self._client = client
+        self._closed = closed
+        try:
+            # Bytes of a few hundred fit the empty send buffer of a client that has been told nothing yet.
+            client.send(last)
+            client.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        self._timer = wall.reactor.after(wall.timeouts.linger, self.close)
+        wall.reactor.watch(client.fileno(), READ, self._discard)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._wall.reactor.forget(self._client.fileno())
+        self._client.close()
+        self._closed()
+
+    def _discard(self, _event: int) -> None:
+        try:
+            if self._client.recv_into(self._wall.buffer):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.close()
