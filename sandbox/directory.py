@@ -1,0 +1,164 @@
+"""The directories of sessions: one each, locked by the supervisor while it lives, swept when it is gone.
+
+``<data>/sessions/<ids>/<id>`` holds ``upper`` (what the session changed), ``work`` (overlayfs's own), ``root`` (the
+empty mount point), ``stage`` (where host trees are attached) and ``files`` (copies for ``--file``).
+"""
+
+import fcntl
+import os
+from types import TracebackType
+
+from sandbox.errors import HostError
+from sandbox.idmap import IdMap
+from sandbox.plan import Layout
+from sandbox.removal import remove_tree
+
+
+class SessionDirectory:
+    """A new session's directory; gone at the end of the ``with`` block. OSError becomes HostError."""
+
+    def __init__(self, data: str, ids: IdMap) -> None:
+        self.ids = ids
+        self.parent = os.path.join(data, "sessions", ids.name)
+        self.path = ""
+        self._lock = -1
+
+    def __enter__(self) -> "SessionDirectory":
+        try:
+            self._make()
+        except OSError as error:
+            self.close()
+            raise HostError(
+                f"the session's directory can't be made in {self.parent}: {error.strerror}",
+                hint="free some space, or name another data directory with --data",
+            ) from error
+        return self
+
+    def _make(self) -> None:
+        # Root's sessions run as other ids, which have to pass through to their own directory.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        for folder in (os.path.dirname(self.parent), self.parent):
+            try:
+                os.mkdir(folder, mode)
+            except FileExistsError:
+                continue
+        while not self._claim(os.path.join(self.parent, os.urandom(6).hex()), mode):
+            pass
+        for name in ("upper", "work", "root", "stage", "files"):
+            self.make(f"{self.path}/{name}")
+
+    def _claim(self, path: str, mode: int) -> bool:
+        """Make and lock ``path``; False when a sweep took it for a dead session's in between."""
+        os.mkdir(path, mode)
+        try:
+            lock = os.open(f"{path}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return False
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(f"{path}/lock"):
+            os.close(lock)
+            return False
+        self.path, self._lock = path, lock
+        return True
+
+    def make(self, path: str) -> None:
+        """Make the directory ``path``, if it is missing, owned by the session's user 0."""
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            return
+        if os.geteuid() == 0:
+            os.chown(path, self.ids.root_uid, self.ids.root_gid)
+
+    @property
+    def upper(self) -> str:
+        """Where the session's changes are, laid out as seen in the session."""
+        return f"{self.path}/upper"
+
+    @property
+    def root(self) -> str:
+        """The mount point of the session's root; empty on the host."""
+        return f"{self.path}/root"
+
+    def layout(self) -> Layout:
+        """The same directories for the planner."""
+        return Layout(self.upper, f"{self.path}/work", f"{self.path}/stage")
+
+    def copy_in(self, sources: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Copy each (file of the host, target) in; returns (copy, target). HostError names what can't be copied."""
+        return tuple(
+            (self._copy(source, f"{self.path}/files/{number}"), target)
+            for number, (source, target) in enumerate(sources)
+        )
+
+    def _copy(self, source: str, copy: str) -> str:
+        try:
+            with open(source, "rb") as read, open(copy, "xb") as write:
+                os.fchmod(write.fileno(), 0o444)
+                size = os.fstat(read.fileno()).st_size
+                done = 0
+                while done < size:
+                    sent = os.sendfile(write.fileno(), read.fileno(), done, size - done)
+                    if sent == 0:
+                        break
+                    done += sent
+        except OSError as error:
+            raise HostError(f"{source} can't be copied into the session: {error.strerror}") from error
+        return copy
+
+    def close(self) -> None:
+        """Remove everything. SetupError when something stays."""
+        if self.path:
+            path, self.path = self.path, ""
+            try:
+                _remove(path, self.ids)
+            finally:
+                os.close(self._lock)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def sweep(data: str, ids: IdMap) -> int:
+    """Remove what sessions left whose supervisor is dead; returns how many there were."""
+    parent = os.path.join(data, "sessions", ids.name)
+    try:
+        names = os.listdir(parent)
+    except FileNotFoundError:
+        return 0
+    return sum(_sweep(os.path.join(parent, name), ids) for name in names)
+
+
+def _sweep(path: str, ids: IdMap) -> bool:
+    try:
+        lock = os.open(f"{path}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Just being made, or left between two steps of its making: only an empty one can go without a lock.
+        try:
+            os.rmdir(path)
+        except OSError:
+            return False
+        return True
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        _remove(path, ids)
+        return True
+    finally:
+        os.close(lock)
+
+
+def _remove(path: str, ids: IdMap) -> None:
+    # The lock file goes last: a removal that is cut short is taken up again by the next sweep.
+    for name in os.listdir(path):
+        if name != "lock":
+            remove_tree(os.path.join(path, name), ids)
+    try:
+        os.unlink(f"{path}/lock")
+        os.rmdir(path)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,300 @@
+"""Process 1 of a session: it sets the session up, starts the command, reaps what is orphaned, and ends it all.
+
+It begins as a copy of the supervisor in namespaces of its own, with every capability there and no id yet. In order:
+network, ids, file system, new root, restrictions, command. From the restrictions on it has no more rights than the
+command. When it ends, for whatever reason, the kernel kills every other process of the session.
+"""
+
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import termios
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn, ParamSpec, TypeVar
+
+from sandbox import netns, restrict, seccomp
+from sandbox import syscalls as sys_
+from sandbox.channel import hear, say
+from sandbox.descriptors import close_all_but
+from sandbox.operations import Operation
+from sandbox.plan import Plan
+from sandbox.spec import HOSTNAME
+
+# As in a shell: found but not runnable, not found.
+NOT_RUNNABLE, NOT_FOUND = 126, 127
+_SET_UP_FAILED = 125
+
+
+class Command(NamedTuple):
+    """What to run. ``stdio``: the host's descriptors for 0, 1 and 2; None is the session's terminal."""
+
+    arguments: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    workdir: str
+    stdio: tuple[int | None, int | None, int | None]
+
+
+class Setup(NamedTuple):
+    """All that process 1 needs. ``root``: an empty directory of the host's that becomes the root's mount point."""
+
+    plan: Plan
+    upper: str
+    root: str
+    network: str
+    listeners: tuple[tuple[str, int], ...]
+    filter: bytes
+    drop_groups: bool
+    command: Command
+    terminal: "TerminalSettings | None"
+
+
+class TerminalSettings(NamedTuple):
+    """Attributes (tcgetattr(3)) and size (struct winsize) that the session's terminal starts with."""
+
+    attributes: list[int | list[bytes | int]] | None
+    size: bytes
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Stage(Exception):
+    """Set-up failed at a step that a person can be told of."""
+
+    def __init__(self, step: str, error: OSError) -> None:
+        super().__init__(step)
+        self.step = step
+        self.error = error
+
+
+def run(setup: Setup, channel: socket.socket) -> NoReturn:
+    """Be process 1. Never returns; never lets an exception out into the supervisor's copied stack."""
+    code = _SET_UP_FAILED
+    try:
+        try:
+            _become_quiet(setup, channel)
+            command = _set_up_and_start(setup, channel)
+            code = _tend(command, channel)
+        except _Stage as stage:
+            number = stage.error.errno or 0
+            text = stage.error.strerror or str(stage.error)
+            if stage.error.filename:
+                text += f": {stage.error.filename}"
+            say(channel, f"failed {number} {stage.step}: {text}")
+        except Exception as error:  # the supervisor is told and shows it; nothing is lost
+            trace = error.__traceback__
+            while trace and trace.tb_next:
+                trace = trace.tb_next
+            where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+            say(channel, f"failed 0 {type(error).__name__} at {where}: {error}")
+    finally:
+        os._exit(code)
+
+
+def _step(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return function(*args, **kwargs)
+    except OSError as error:
+        raise _Stage(name, error) from error
+
+
+def _become_quiet(setup: Setup, channel: socket.socket) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGWINCH,
+        signal.SIGCHLD,
+    ):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+    os.setsid()
+    close_all_but((channel.fileno(), *(fd for fd in setup.command.stdio if fd is not None)))
+
+
+def _set_up_and_start(setup: Setup, channel: socket.socket) -> int:
+    _step("bringing the loopback device up", netns.bring_up)
+    if setup.network != "none":
+        _step("making every address local", netns.make_all_local)
+        listening, sockets = _step("opening the proxy's listeners", netns.listen, setup.listeners)
+        words = " ".join(f"{entry.role}:{entry.port}:{entry.family}" for entry in listening)
+        say(channel, f"listening {words}", tuple(listener.fileno() for listener in sockets))
+        for listener in sockets:
+            listener.close()
+    message = hear(channel)
+    if message is None:
+        os._exit(_SET_UP_FAILED)
+    trees = message[1]
+    _step("taking the session's ids", _take_ids, setup.drop_groups)
+    restrict.die_with_parent()
+    restrict.forbid_inspection()
+    _step("setting the host name", socket.sethostname, HOSTNAME)
+    _step("making mounts private", sys_.mount, "", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
+    for operation in setup.plan.upper:
+        _step(operation.describe(), operation.execute, setup.upper, trees)
+    _build_root(setup.plan.root, setup.root, trees)
+    _step("entering the new root", _enter, setup.root)
+    terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None
+    restrict.no_core_dumps()
+    restrict.drop_capabilities()
+    restrict.forbid_new_privileges()
+    _step("installing the system call filter", seccomp.install, setup.filter)
+    return _start(setup.command, terminal, channel)
+
+
+def _build_root(operations: tuple[Operation, ...], root: str, trees: tuple[int, ...]) -> None:
+    for operation in operations:
+        _step(operation.describe(), operation.execute, root, trees)
+
+
+def _take_ids(drop_groups: bool) -> None:
+    if drop_groups:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _enter(root: str) -> None:
+    os.chdir(root)
+    # pivot_root(2): with both the same, the old root ends up on top of the new one and is let go of.
+    sys_.pivot_root(".", ".")
+    sys_.umount2(".", sys_.MNT_DETACH)
+    os.chdir("/")
+
+
+def _open_terminal(settings: TerminalSettings, channel: socket.socket) -> int:
+    master = _step("opening a terminal", os.open, "/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock the other end
+    number = int.from_bytes(fcntl.ioctl(master, 0x80045430, b"\0\0\0\0"), "little")  # TIOCGPTN
+    terminal = _step(
+        "opening a terminal", os.open, f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    )
+    if settings.attributes is not None:
+        termios.tcsetattr(terminal, termios.TCSANOW, settings.attributes)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, settings.size)
+    # Process 1 leads the terminal's session, so that the command's process group is not orphaned and can stop.
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    say(channel, "terminal", (master,))
+    os.close(master)
+    return terminal
+
+
+def _start(command: Command, terminal: int | None, channel: socket.socket) -> int:
+    """Fork and execute the command; say how that went; return its process id."""
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _execute(command, terminal)
+        except OSError as error:
+            where = "chdir" if error.filename == command.workdir else "exec"
+            os.write(tell, f"{error.errno} {where}".encode())
+        finally:
+            os._exit(NOT_FOUND)
+    os.close(tell)
+    with open(told, "rb") as pipe:
+        failure = pipe.read().decode()
+    null = os.open("/dev/null", os.O_RDWR)
+    # A copy of the supervisor must not hold what only the command should.
+    held = {fd for fd in (*command.stdio, terminal) if fd is not None and fd > 2}
+    for fd in (0, 1, 2):
+        os.dup2(null, fd, inheritable=False)
+    for fd in held | ({null} if null > 2 else set()):
+        os.close(fd)
+    if not failure:
+        say(channel, "started")
+        return pid
+    number, where = failure.split()
+    if where == "chdir":
+        raise _Stage(
+            f"entering the working directory {command.workdir}",
+            OSError(int(number), os.strerror(int(number))),
+        )
+    say(channel, f"unrunnable {number} {command.arguments[0]}")
+    return pid
+
+
+def _execute(command: Command, terminal: int | None) -> NoReturn:
+    for number in range(1, signal.NSIG):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.setpgid(0, 0)
+    if terminal is not None:
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(terminal, os.getpid())
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.chdir(command.workdir)
+    # Lift the sources above 2 first, so that no copy overwrites one that is still needed.
+    sources = [fcntl.fcntl(terminal if fd is None else fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in command.stdio]  # type: ignore[arg-type]
+    for target, source in enumerate(sources):
+        os.dup2(source, target)
+    environment = dict(command.environment)
+    if "/" in command.arguments[0]:
+        os.execve(command.arguments[0], command.arguments, environment)
+    os.execvpe(command.arguments[0], command.arguments, environment)
+
+
+def _tend(command: int, channel: socket.socket) -> int:
+    """Reap, pass signals on, and watch the supervisor until the command ends. Returns the exit code to end with."""
+    wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    poll.register(wake, select.POLLIN)
+    while True:
+        ended = _reap(command, channel)
+        if ended is not None:
+            return ended
+        for fd, _ in poll.poll():
+            if fd == wake:
+                os.read(wake, 4096)
+            elif not _obey(command, channel):
+                return _SET_UP_FAILED
+
+
+def _reap(command: int, channel: socket.socket) -> int | None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+        except ChildProcessError:
+            return None
+        if pid == 0:
+            return None
+        if pid != command:
+            continue
+        if os.WIFSTOPPED(status):
+            say(channel, f"stopped {os.WSTOPSIG(status)}")
+            continue
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        say(channel, f"exited {code} {number} {used.ru_utime:.6f} {used.ru_stime:.6f} {used.ru_maxrss}")
+        return code
+
+
+def _obey(command: int, channel: socket.socket) -> bool:
+    message = hear(channel)
+    if message is None:
+        return False
+    words = message[0].split()
+    try:
+        if words[0] == "signal":
+            os.killpg(command, int(words[1]))
+        elif words[0] == "continue":
+            os.killpg(command, signal.SIGCONT)
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EPERM):
+            raise
+    return True

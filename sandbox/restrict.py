@@ -1,0 +1,70 @@
+"""What a session's processes lose before the command runs: capabilities, new privileges, system calls."""
+
+import resource
+
+import prctl
+
+from sandbox.errors import HostError
+
+# The set that container engines leave to root: enough for package managers, nothing that reaches the kernel's own
+# configuration. Numbers from capability.h.
+KEPT = {
+    "chown": 0,
+    "dac_override": 1,
+    "fowner": 3,
+    "fsetid": 4,
+    "kill": 5,
+    "setgid": 6,
+    "setuid": 7,
+    "setpcap": 8,
+    "net_bind_service": 10,
+    "net_raw": 13,
+    "sys_chroot": 18,
+    "mknod": 27,
+    "audit_write": 29,
+    "setfcap": 31,
+}
+
+
+def drop_capabilities() -> None:
+    """Keep KEPT in every set of this process and leave no way to regain the others.
+
+    HostError when the kernel has a capability that can't be named here: it could not be dropped.
+    """
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+        last = int(file.read())
+    kept = frozenset(KEPT.values())
+    for number in range(last + 1):
+        if number not in kept:
+            try:
+                prctl.capbset_drop(number)
+            except (ValueError, OSError) as error:
+                raise HostError(
+                    f"capability {number} of this kernel can't be dropped: {error}",
+                    hint="reinstall sandboxsh (scripts/setup) so that python-prctl is built for this kernel",
+                ) from error
+    prctl.set_caps(
+        *((number, prctl.CAP_EFFECTIVE, number in kept) for number in range(last + 1)),
+        *((number, prctl.CAP_PERMITTED, number in kept) for number in range(last + 1)),
+        *((number, prctl.CAP_INHERITABLE, False) for number in range(last + 1)),
+    )
+
+
+def forbid_new_privileges() -> None:
+    """Set-id programs and file capabilities give nothing from now on (PR_SET_NO_NEW_PRIVS)."""
+    prctl.set_no_new_privs(1)
+
+
+def forbid_inspection() -> None:
+    """No process of the session may trace this one or read its memory, environment or descriptors in /proc."""
+    prctl.set_dumpable(0)
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when the one that made it ends. Changing ids undoes it: call it after."""
+    prctl.set_pdeathsig(9)
+
+
+def no_core_dumps() -> None:
+    """A core dump would be written by the host's own handler."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
