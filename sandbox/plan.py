@@ -148,14 +148,14 @@ def make_plan(
     if spec.root.in_place:
         assert spec.root.base is not None
         root.append(InPlaceRoot(spec.root.base))
-        root.extend(_own_files(spec))
+        root.extend(own_files(spec))
     else:
         if host is None:
-            upper.extend(_own_files(spec))
+            upper.extend(own_files(spec))
             root.append(_whole(spec.root, layout))
         else:
             upper.extend(_host_skeleton(host))
-            upper.extend(_own_files(spec))
+            upper.extend(own_files(spec))
             root.append(PlainRoot(layout.upper))
             root.extend(_host_pieces(host, layout))
         upper.append(Directory("/tmp", 0o1777))  # noqa: S108
@@ -169,7 +169,8 @@ def make_plan(
     return Plan(tuple(upper), tuple(root), tuple(trees.opened))
 
 
-def _own_files(spec: RunSpec) -> list[Operation]:
+def own_files(spec: RunSpec) -> list[Operation]:
+    """The files that every session gets from sandboxsh itself."""
     nameserver = "" if spec.network == "none" else f"nameserver {RESOLVER}\noptions timeout:5 attempts:2\n"
     hosts = f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {HOSTNAME}\n"
     files: list[Operation] = [
@@ -177,6 +178,9 @@ def _own_files(spec: RunSpec) -> list[Operation]:
         WriteFile("/etc/hosts", hosts.encode()),
         WriteFile("/etc/resolv.conf", nameserver.encode()),
     ]
+    if spec.root.base is None:
+        files.append(WriteFile("/etc/passwd", _PASSWD.encode()))
+        files.append(WriteFile("/etc/group", _GROUP.encode()))
     if spec.ca_bundle:
         files.extend(WriteFile(path, spec.ca_bundle) for path in (CA_BUNDLE, TRUST_FILE))
     return files
@@ -197,8 +201,6 @@ def _host_skeleton(host: HostFacts) -> list[Operation]:
     steps.extend(Symlink(path, points_to) for path, points_to in host.links)
     steps.append(Symlink("/var/run", "/run"))
     steps.extend(Hidden(path) for path in HIDDEN_ON_HOST)
-    steps.append(WriteFile("/etc/passwd", _PASSWD.encode()))
-    steps.append(WriteFile("/etc/group", _GROUP.encode()))
     return steps
 
 

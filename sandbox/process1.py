@@ -90,7 +90,9 @@ def run(setup: Setup, channel: socket.socket) -> NoReturn:
             trace = error.__traceback__
             while trace and trace.tb_next:
                 trace = trace.tb_next
-            where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+            where = (
+                f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+            )
             say(channel, f"failed 0 {type(error).__name__} at {where}: {error}")
     finally:
         os._exit(code)
@@ -205,7 +207,8 @@ def _start(command: Command, terminal: int | None, channel: socket.socket) -> in
     # A copy of the supervisor must not hold what only the command should.
     held = {fd for fd in (*command.stdio, terminal) if fd is not None and fd > 2}
     for fd in (0, 1, 2):
-        os.dup2(null, fd, inheritable=False)
+        if fd != null:
+            os.dup2(null, fd, inheritable=False)
     for fd in held | ({null} if null > 2 else set()):
         os.close(fd)
     if not failure:

@@ -1,0 +1,77 @@
+"""Runs the jobs of package builds, each in a session of its own: the isolation that pkgcache does not know."""
+
+import os
+from collections.abc import Mapping
+
+from netpolicy.policy import Endpoint, Policy, compile_policy, listening_ports
+from pkgcache.runner import Job, Remove, Result, Runner
+from sandbox import session
+from sandbox.idmap import IdMap
+from sandbox.operations import WriteFile
+from sandbox.plan import own_files
+from sandbox.removal import remove_tree
+from sandbox.spec import HostMount, RootFs, RunSpec, base_environment
+from sandbox.stdio import collect
+from sandbox.trust import host_bundle
+
+
+def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner:
+    """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for where its CAs are."""
+    bundle = host_bundle(environment)
+
+    def runner(job: Job) -> Result:
+        policy = _policy(job)
+        spec = RunSpec(
+            root=RootFs(job.root.base, tuple(job.root.layers), job.in_place),
+            command=tuple(job.argv),
+            environment=tuple({**base_environment(), **job.environment}.items()),
+            network=policy.mode,
+            listeners=listening_ports(policy),
+            mounts=tuple(HostMount(mount.source, mount.target, mount.writable) for mount in job.mounts),
+            scratch=job.scratch,
+            ca_bundle=bundle,
+            timeout_s=job.timeout_s,
+        )
+        report = session.run(spec, ids, data, policy, lambda: collect(job.output))
+        if job.scratch is not None:
+            _leave_only_changes(spec, job.scratch, ids)
+        if report.message:
+            job.output(f"{report.message}\n".encode())
+        refused = tuple(f"{entry['host']}:{entry['port']}" for entry in report.egress.denied)
+        return Result(report.outcome.code, refused)
+
+    return runner
+
+
+def make_remove(ids: IdMap) -> Remove:
+    """Removes trees whose files belong to ``ids``."""
+    return lambda path: remove_tree(path, ids)
+
+
+def _policy(job: Job) -> Policy:
+    if not job.endpoints and not job.allowed_hosts:
+        return compile_policy("none")
+    endpoints = [
+        Endpoint(each.scheme, each.host, each.port, each.manager, each.source)  # type: ignore[arg-type]
+        for each in job.endpoints
+    ]
+    return compile_policy("limited", job.allowed_hosts, endpoints, allow_package_managers=bool(endpoints))
+
+
+def _leave_only_changes(spec: RunSpec, scratch: str, ids: IdMap) -> None:
+    """Take out of the upper directory what the session itself brought: its own files, /tmp, overlayfs's work."""
+    upper = f"{scratch}/upper"
+    for operation in own_files(spec):
+        if isinstance(operation, WriteFile) and _unchanged(upper + operation.target, operation.content):
+            remove_tree(upper + operation.target, ids)
+    remove_tree(f"{upper}/tmp", ids)
+    remove_tree(f"{scratch}/work", ids)
+
+
+def _unchanged(path: str, content: bytes) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with open(fd, "rb") as file:
+        return file.read(len(content) + 1) == content
