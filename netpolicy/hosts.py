@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netpolicy.errors import InputError, PeerError
 
@@ -14,8 +14,7 @@ _DIGITS = frozenset("0123456789")
 _HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True)
-class HostPattern:
+class HostPattern(NamedTuple):
     """A canonical name, or every name below it, and the one port that was asked for, if any."""
 
     name: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netpolicy.errors import InputError
 from netpolicy.hosts import HostPattern, looks_like_address, matches, normalise_name, parse_pattern
@@ -26,8 +25,7 @@ CODE_HOSTS = (
 )
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A registry that a package manager uses; `source` is the file that says so, or "built-in default"."""
 
     scheme: Literal["http", "https"]
@@ -37,8 +35,7 @@ class Endpoint:
     source: str
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """An opening: hosts, the protocol spoken, the port, and who asked for it."""
 
     pattern: HostPattern
@@ -47,8 +44,7 @@ class Rule:
     origin: str
 
 
-@dataclass(frozen=True)
-class ConnectTo:
+class ConnectTo(NamedTuple):
     """The user's word that `host` (on `port`, or on any) is dialled at `address` (on `to_port`, or the same).
 
     The address is dialled without the veto on private addresses: the user named that very target.
@@ -60,15 +56,13 @@ class ConnectTo:
     to_port: int | None
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     mode: Mode
     rules: tuple[Rule, ...]
     connect_to: tuple[ConnectTo, ...]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a session asks for. `host` is canonical, or None when it can't be determined."""
 
     protocol: Protocol
@@ -76,8 +70,7 @@ class Request:
     port: int
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`reason` is for people, `code` for programs; `hint` is the option that would allow it, or empty."""
 
     allow: bool
