@@ -1,59 +1,134 @@
-"""Bases: the machine itself, or a Debian of the user's own."""
+"""The bases that a store has: reading, listing, removing them. Making them is `debian` and `host`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from pkgcache.records import BaseRecord
-from pkgcache.runner import Remove, Runner
-from pkgcache.store import Store
+from pkgcache.errors import InputError, StoreError
+from pkgcache.records import HOST, BaseRecord, base_from_json
+from pkgcache.runner import Remove
+from pkgcache.store import Store, discard, explain, in_use
 
-SUITE = "trixie"
-PROFILES = ("runtimes", "minimal")
 KNOWN = {"debian": "runtimes", "debian-minimal": "minimal"}
-"""Names of bases that are built when a session first needs them, and their profiles."""
+"""Names of bases that are made when a session first needs them, and their profiles."""
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
 
-@dataclass(frozen=True, slots=True)
-class BaseEntry:
-    """A line of `base list`: `current` tells whether the name still means this build, `size` is in bytes (None: not asked)."""
+class BaseEntry(NamedTuple):
+    """One base in a store: `current` tells whether its name still means this build of it, `in_use` whether a
+    session or a build holds it, `layers` how many layers stand on it."""
 
     record: BaseRecord
-    path: str | None
+    path: str
     current: bool
     in_use: bool
-    size: int | None
+    layers: int
+
+
+def check_name(name: str) -> None:
+    """Raise InputError unless `name` can name a base."""
+    if not (0 < len(name) <= 64 and _NAME.issuperset(name) and name[0].isalnum()):
+        raise InputError(
+            f"base {name!r}: a base's name is made of lower-case letters, digits, '-', '_' and '.'",
+            f"for example, {', '.join((HOST, *KNOWN))}",
+        )
 
 
 def read_base(store: Store, name: str) -> BaseRecord | None:
-    """The record of the base that `name` (or an id) means now, None when there is none."""
-    raise NotImplementedError
+    """The record of the base that `name` means now (or that has this id), None when there is none.
+
+    Raises InputError for a malformed name, StoreError for a damaged record.
+    """
+    check_name(name)
+    try:
+        identity = os.readlink(f"{store.names()}/{name}")
+    except OSError:
+        identity = name
+    return read_record(store, identity)
 
 
-def build_base(
-    store: Store,
-    name: str,
-    *,
-    runner: Runner,
-    remove: Remove,
-    suite: str = SUITE,
-    profile: str | None = None,
-    mirror: str | None = None,
-    rebuild: bool = False,
-    progress: Callable[..., None] = lambda _: None,
-    timeout_s: float | None = None,
-) -> BaseRecord:
-    """Make the base `name` (or return it when it is there and not `rebuild`)."""
-    raise NotImplementedError
+def read_record(store: Store, identity: str) -> BaseRecord | None:
+    """The record of the base with this id, None when there is none. Raises StoreError for a damaged one."""
+    path = f"{store.base(identity)}/base.json"
+    try:
+        with open(path, "rb") as file:
+            return base_from_json(file.read(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise explain(error, store) from error
+
+
+def root_of(store: Store, record: BaseRecord) -> str | None:
+    """The directory of the base's root file system, None for the machine itself."""
+    return None if record.name == HOST else f"{store.base(record.id)}/root"
 
 
 def list_bases(store: Store) -> tuple[BaseEntry, ...]:
-    """Every base in the store, the current ones first."""
-    raise NotImplementedError
+    """Every base in the store, by name, the current one of each name first."""
+    by_base: dict[str, int] = {}
+    for _, base in _layers(store):
+        by_base[base] = by_base.get(base, 0) + 1
+    entries = []
+    for identity in _names(f"{store.path}/bases"):
+        record = read_record(store, identity)
+        if record is None:
+            continue
+        current = (read_base(store, record.name) or record).id == identity
+        path = store.base(identity)
+        entries.append(BaseEntry(record, path, current, in_use(path), by_base.get(identity, 0)))
+    return tuple(
+        sorted(entries, key=lambda entry: (entry.record.name, not entry.current, entry.record.created))
+    )
 
 
 def remove_base(store: Store, name: str, *, remove: Remove) -> tuple[str, ...]:
-    """Remove a base by name or id together with the layers that stand on it; returns what was removed."""
-    raise NotImplementedError
+    """Remove a base, by name or id, and the layers that stand on it; returns the ids and keys that went.
+
+    Raises InputError when there is no such base, StoreError when it or one of its layers is in use.
+    """
+    record = read_base(store, name)
+    if record is None:
+        raise InputError(f"there is no base '{name}'", "see: sandboxctl base list")
+    keys = [key for key, base in _layers(store) if base == record.id]
+    for path in (store.base(record.id), *map(store.layer, keys)):
+        if in_use(path):
+            raise StoreError(
+                f"the base '{name}' is in use by a running session or build",
+                "end the sessions that use it, then try again",
+            )
+    gone = [key for key in keys if discard(store, store.layer(key), remove)]
+    if discard(store, store.base(record.id), remove):
+        gone.append(record.id)
+    link = f"{store.names()}/{record.name}"
+    try:
+        if os.readlink(link) == record.id:
+            os.unlink(link)
+    except OSError:
+        pass
+    remove(store.downloads(f"apt/lists-{record.id}"))
+    return tuple(gone)
+
+
+def _layers(store: Store) -> list[tuple[str, str]]:
+    """(key, id of the base) of every layer."""
+    from pkgcache.records import layer_from_json
+
+    found = []
+    for key in _names(f"{store.path}/layers"):
+        path = f"{store.layer(key)}/layer.json"
+        try:
+            with open(path, "rb") as file:
+                found.append((key, layer_from_json(file.read(), path).base))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []

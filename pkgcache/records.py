@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pkgcache.errors import StoreError
 from pkgcache.runner import Endpoint
@@ -14,8 +14,7 @@ HOST = "host"
 """The name of the base that is the machine itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
+class Locked(NamedTuple):
     """One package that is really there. `hash` is like "sha256:…", or "" where the manager tells none."""
 
     name: str
@@ -23,12 +22,11 @@ class Locked:
     hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BaseRecord:
+class BaseRecord(NamedTuple):
     """A base: `id` is unique to each build and part of every layer's key; `name` is what users call it.
 
-    `sources` are the lines of its apt sources, `created` is RFC 3339 in UTC, `tools` maps each toolchain's program
-    to its version, `endpoints` are those of the package managers found in it.
+    `sources` are the lines of its apt sources; `created` is RFC 3339 in UTC; `tools` maps a toolchain's program
+    to its version; `endpoints` are those of the package managers found in it.
     """
 
     id: str
@@ -37,12 +35,11 @@ class BaseRecord:
     profile: str = ""
     created: str = ""
     sources: tuple[str, ...] = ()
-    tools: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = MappingProxyType({})
     endpoints: tuple[Endpoint, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRecord:
+class LayerRecord(NamedTuple):
     """A layer: its key, what went into the key, what is in it (`packages`), and how long its build took.
 
     `endpoints` are those of managers that came with this very layer and that the base lacks.
@@ -62,7 +59,13 @@ class LayerRecord:
 
 def to_json(record: BaseRecord | LayerRecord) -> str:
     """The record as a JSON object with the field names as keys."""
-    return json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+    data = record._asdict()
+    data["endpoints"] = [endpoint._asdict() for endpoint in record.endpoints]
+    if isinstance(record, LayerRecord):
+        data["packages"] = [package._asdict() for package in record.packages]
+    else:
+        data["tools"] = dict(record.tools)
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
 def base_from_json(text: str | bytes, where: str) -> BaseRecord:
@@ -90,7 +93,7 @@ def _object(text: str | bytes, where: str, kind: type[BaseRecord] | type[LayerRe
         data = json.loads(text)
     except ValueError as error:
         raise _damaged(where, str(error)) from None
-    if not isinstance(data, dict) or data.keys() != {field.name for field in fields(kind)}:
+    if not isinstance(data, dict) or data.keys() != set(kind._fields):
         raise _damaged(where, "it is not such a record")
     return data
 

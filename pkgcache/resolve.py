@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
-from pkgcache import keys
-from pkgcache.bases import read_base
-from pkgcache.errors import StoreError
-from pkgcache.records import HOST, BaseRecord
+from pkgcache import host
+from pkgcache.bases import KNOWN, read_base, root_of
+from pkgcache.environment import ENVIRONMENT
+from pkgcache.errors import InputError, StoreError
+from pkgcache.keys import chain
+from pkgcache.records import HOST, BaseRecord, LayerRecord, layer_from_json
 from pkgcache.runner import Endpoint
-from pkgcache.specs import parse_packages
-from pkgcache.store import Lease, Store, hold
+from pkgcache.specs import NOT_YET, parse_packages
+from pkgcache.store import Lease, Store, explain, hold
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One manager's layer: canonical specs, its key ("" while the base does not exist), whether it is there."""
+class Step(NamedTuple):
+    """One manager's layer: canonical specs, its key ("" while the base isn't there), whether it is there."""
 
     manager: str
     specs: tuple[str, ...]
@@ -25,9 +27,8 @@ class Step:
     present: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """What an image needs; `base` is None when it has not been built. `steps` come lowest layer first."""
+class Resolution(NamedTuple):
+    """What an image needs; `base` is None while it is not there. `steps` come lowest layer first."""
 
     base_name: str
     base: BaseRecord | None
@@ -36,21 +37,22 @@ class Resolution:
 
     @property
     def ready(self) -> bool:
+        """Whether nothing has to be built."""
         return self.base is not None and all(step.present for step in self.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """What a session stands on.
 
-    `base` is the directory of its root file system, None for the machine's own. `layers` are directories, topmost
-    first. `environment` is what sessions need so that what is installed is found. `endpoints` are the servers of
-    the package managers in it. `held` are the store's directories that a lease has to cover.
+    `base` is the directory of its root file system, None for the machine's own. `layers` are directories,
+    topmost first. `environment` is what sessions need so that what is installed is found. `endpoints` are the
+    servers of the package managers in it. `keys` are the layers', lowest first. `held` are the directories of the
+    store that a lease has to cover.
     """
 
     base: str | None
     layers: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     endpoints: tuple[Endpoint, ...] = ()
     base_id: str = ""
     keys: tuple[str, ...] = ()
@@ -67,15 +69,90 @@ def resolve(
 ) -> Resolution:
     """What `packages` on `base` comes to, and what of it is in the store.
 
-    `need_endpoints` asks that the record tells the package managers' servers: it matters for the host base alone,
-    whose record is only made when somebody needs it. Raises InputError for a bad spec or base name.
+    `need_endpoints` asks for a record that tells the package managers' servers. It matters for the machine itself,
+    which is looked at only when somebody needs that. Raises InputError for a bad spec or an unknown base.
     """
-    raise NotImplementedError
+    if platform is None:
+        platform = f"linux/{os.uname().machine}"
+    wanted = parse_packages(packages or {})
+    _check_possible(base, wanted)
+    record = _read_host(store, bool(wanted) or need_endpoints) if base == HOST else read_base(store, base)
+    if record is None:
+        if base != HOST and base not in KNOWN:
+            raise InputError(
+                f"there is no base '{base}'",
+                f"make it with: sandboxctl base build {base}; or use {', '.join(KNOWN)}",
+            )
+        return Resolution(
+            base, None, tuple(Step(manager, specs, "", False) for manager, specs in wanted), platform
+        )
+    layers = chain(record.id, wanted, platform)
+    return Resolution(
+        base,
+        record,
+        tuple(
+            Step(manager, specs, key, os.path.isdir(store.layer(key)))
+            for (manager, specs), (_, key) in zip(wanted, layers, strict=True)
+        ),
+        platform,
+    )
+
+
+def _check_possible(base: str, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    for manager, _ in wanted:
+        if manager in NOT_YET:
+            raise InputError(
+                f"packages.{manager}: installing {manager} packages is not there yet",
+                "apt, npm and pip packages can be installed",
+            )
+        if manager == "apt" and base == HOST:
+            raise InputError(
+                "packages.apt: apt packages can't be installed on the base 'host': its files are the machine's own",
+                "use the base debian",
+            )
+
+
+def _read_host(store: Store, looked_at: bool) -> BaseRecord | None:
+    identity = host.identity()
+    return read_base(store, identity) if looked_at else BaseRecord(identity, HOST)
 
 
 def image(store: Store, resolution: Resolution) -> Image:
     """The image of a resolution that is ready. Raises StoreError when something was removed since."""
-    raise NotImplementedError
+    base = resolution.base
+    assert base is not None
+    layers = [store.layer(step.key) for step in resolution.steps]
+    records = [read_layer(store, step.key) for step in resolution.steps]
+    trees = [f"{layer}/upper" for layer in reversed(layers)]
+    held = list(layers)
+    if base.name != HOST:
+        held.insert(0, store.base(base.id))
+    elif layers:
+        trees.append(host.ground(store, base.id))
+        held.insert(0, store.base(base.id))
+    return Image(
+        root_of(store, base),
+        tuple(trees),
+        ENVIRONMENT,
+        (*base.endpoints, *(endpoint for record in records for endpoint in record.endpoints)),
+        base.id,
+        tuple(step.key for step in resolution.steps),
+        tuple(held),
+    )
+
+
+def read_layer(store: Store, key: str) -> LayerRecord:
+    """The record of a layer. Raises StoreError when it is gone or damaged."""
+    path = f"{store.layer(key)}/layer.json"
+    try:
+        with open(path, "rb") as file:
+            return layer_from_json(file.read(), path)
+    except FileNotFoundError:
+        raise StoreError(
+            f"the layer {key[:12]} was removed", "run the same again: it is built anew"
+        ) from None
+    except OSError as error:
+        raise explain(error, store) from error
 
 
 def lease(image: Image) -> Lease:

@@ -1,18 +1,21 @@
 """How a build is run, said in types only: whoever calls this package brings the isolation.
 
-A runner executes one job in a session of its own and returns when the command has ended. Inside, the command is
-uid 0 with HOME=/root, its working directory is /workspace, and it has no terminal and no standard input.
+A runner executes one job in a session of its own and returns when the command has ended. Inside, the
+command is uid 0 with HOME=/root, works in /workspace, and has neither a terminal nor standard input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A server that a package manager talks to. `source` says where that was read: a file, or "built-in default"."""
+class Endpoint(NamedTuple):
+    """A server that a package manager talks to.
+
+    `scheme` is "http" or "https"; `source` says where it was read: a file, or "built-in default".
+    """
 
     manager: str
     scheme: str
@@ -21,8 +24,7 @@ class Endpoint:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """The host's file or directory `source`, seen at the absolute path `target` inside."""
 
     source: str
@@ -30,27 +32,26 @@ class Mount:
     writable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
-    """A root file system: `layers`, topmost first, over `base` (None: the machine's own /usr, /etc and /opt)."""
+class Root(NamedTuple):
+    """A root file system: `layers`, topmost first, over `base`; None is the machine's own /usr, /etc and /opt."""
 
     base: str | None
     layers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One command, and the world that it sees.
 
-    `scratch` is a directory of the caller's; the changes are found in `<scratch>/upper` afterwards, which is a
-    valid layer, and a further job with the same scratch goes on from there. None: the changes are thrown away.
-    `in_place`: the command writes to `root.base` itself. With neither `endpoints` nor `allowed_hosts` there is no
-    network. `output` gets standard output and standard error, merged, in pieces of any size.
+    `scratch` is a directory of the caller's. The changes are found in `<scratch>/upper` afterwards, which is a
+    valid layer, and a further job with the same scratch goes on from there. None: they are thrown away.
+    `in_place`: the command writes to `root.base` itself. With neither `endpoints` nor `allowed_hosts` there is
+    no network. A mount that is writable can be written by uid 0 inside, whoever made its source.
+    `output` gets standard output and standard error, merged, in pieces of any size.
     """
 
     root: Root
     argv: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     scratch: str | None = None
     in_place: bool = False
     endpoints: tuple[Endpoint, ...] = ()
@@ -60,9 +61,11 @@ class Job:
     output: Callable[[bytes], None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """`exit_code` as a shell reports it (128+n after signal n, 124 after the time limit); `denied`: what the network policy refused."""
+class Result(NamedTuple):
+    """`exit_code` is as a shell reports it (128+n after signal n), 124 after the time limit.
+
+    `denied` are the hosts that the network policy refused.
+    """
 
     exit_code: int
     denied: tuple[str, ...] = ()

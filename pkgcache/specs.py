@@ -6,20 +6,22 @@ Nothing that passes here can be taken by a manager for an option, a path, an add
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pkgcache.errors import InputError
 
 MANAGERS = ("apt", "cargo", "gem", "go", "npm", "pip")
 """In the order in which they are installed, each over the ones before."""
 
+NOT_YET = frozenset({"cargo", "gem", "go"})
+"""Managers whose specs are read and whose packages can't be installed yet."""
+
 MAX_SPECS = 1000
 MAX_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """`name` identifies the package to its manager; `text` is the canonical spec, handed to the manager as it is."""
+class Spec(NamedTuple):
+    """`name` identifies the package to its manager; `text` is the canonical spec, passed on as it is."""
 
     name: str
     text: str
@@ -55,9 +57,9 @@ def parse(manager: str, text: str) -> Spec:
 def parse_packages(
     packages: Mapping[str, Sequence[str]], where: str = "packages"
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(manager, canonical specs sorted without repetition), in installation order, managers with no spec left out.
+    """(manager, canonical specs) in the order of installation; the specs are sorted and none is repeated.
 
-    `where` names the mapping in messages, as in "packages.pip[2]". Raises InputError.
+    Managers without a spec are left out. `where` names the mapping in messages, as in "packages.pip[2]". Raises InputError.
     """
     for manager in packages:
         if manager not in MANAGERS:

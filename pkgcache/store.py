@@ -3,16 +3,16 @@
     <root>/v1/names/<name>         symbolic link to the id of the base that has this name now
     <root>/v1/bases/<id>/          base.json, packages.json, root/
     <root>/v1/layers/<key>/        layer.json, log, upper/
-    <root>/v1/tmp/<random>/        something being made or being removed
+    <root>/v1/work/<random>/       something being made or being removed
     <root>/v1/locks/<name>.lock    held while that name is built
     <root>/v1/downloads/<manager>/ what managers fetched
     <root>/v1/logs/                logs of failed builds
 
-- What stands in bases/ and layers/ is whole: it is made in tmp/ and comes by one rename.
-- Who makes something holds an exclusive flock on its directory in tmp/; a directory there that nobody holds belongs
-  to a process that died and is removed by the next `sweep`.
-- Who uses a base or a layer holds a shared flock on its directory; removal needs an exclusive one and is refused
-  otherwise.
+- What stands in bases/ and layers/ is whole: it is made in work/ and comes by one rename.
+- Who makes something holds an exclusive flock on its directory in work/; one that nobody holds was left by a
+  process that died, and the next `sweep` removes it.
+- Who uses a base or a layer holds a shared flock on its directory; removal needs an exclusive one, and is
+  refused otherwise.
 
 The root belongs to one mapping of ids: files in it are owned by whatever ids sessions run as.
 """
@@ -23,9 +23,9 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from errno import EAGAIN, EDQUOT, ENOSPC
 from types import TracebackType
+from typing import NamedTuple
 
 from pkgcache.errors import StoreError
 from pkgcache.runner import Remove
@@ -35,8 +35,7 @@ VERSION = "v1"
 _MODE = 0o711
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(NamedTuple):
     """`path` is the versioned directory; nothing is read or made until something is asked of it."""
 
     path: str
@@ -63,7 +62,7 @@ def create(store: Store) -> None:
     """Make the store's directories where they are missing. Raises StoreError."""
     try:
         os.makedirs(os.path.dirname(store.path), exist_ok=True)
-        for name in ("", "names", "bases", "layers", "tmp", "locks", "downloads", "logs"):
+        for name in ("", "names", "bases", "layers", "work", "locks", "downloads", "logs"):
             try:
                 os.mkdir(f"{store.path}/{name}")
                 os.chmod(f"{store.path}/{name}", _MODE)
@@ -94,7 +93,7 @@ def is_full(store: Store, spare: int = 8 << 20) -> bool:
 
 
 class Lease:
-    """Keeps directories of the store from being removed while it is open, in this process and its forked children.
+    """Keeps directories of the store from being removed while it is open, here or in a forked child.
 
     `fds` are the open descriptors; they close on exec.
     """
@@ -151,7 +150,7 @@ def _lock_directory(path: str, operation: int) -> int:
 
 @contextmanager
 def exclusive(store: Store, name: str, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the only one to build `name`; `waiting` is called once if another is at it and this one has to wait."""
+    """Be the only one to build `name`; `waiting` is called once when another process is at it already."""
     try:
         fd = os.open(f"{store.path}/locks/{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -169,7 +168,7 @@ def exclusive(store: Store, name: str, waiting: Callable[[], None]) -> Iterator[
 
 @contextmanager
 def workplace(store: Store, remove: Remove) -> Iterator[str]:
-    """A new directory in tmp/, removed at the end with whatever is still in it, or by a sweep if this process dies."""
+    """A new directory in work/, removed at the end with what is left in it, by a sweep if this process dies."""
     path, fd = _new_directory(store)
     try:
         yield path
@@ -182,28 +181,28 @@ def workplace(store: Store, remove: Remove) -> Iterator[str]:
 
 def _new_directory(store: Store) -> tuple[str, int]:
     while True:
-        path = f"{store.path}/tmp/{os.urandom(8).hex()}"
+        path = f"{store.path}/work/{os.urandom(8).hex()}"
         try:
             os.mkdir(path)
             os.chmod(path, _MODE)
             return path, _lock_directory(path, fcntl.LOCK_EX)
         except (FileExistsError, FileNotFoundError, BlockingIOError):
             # A sweep may take the directory in the moment before it is locked; then try another.
-            if not os.path.isdir(f"{store.path}/tmp"):
+            if not os.path.isdir(f"{store.path}/work"):
                 raise
         except OSError as error:
             raise explain(error, store) from error
 
 
 def sweep(store: Store, remove: Remove) -> int:
-    """Remove what dead processes left in tmp/; returns how many directories that were."""
+    """Remove what dead processes left in work/; returns how many directories that were."""
     try:
-        names = os.listdir(f"{store.path}/tmp")
+        names = os.listdir(f"{store.path}/work")
     except FileNotFoundError:
         return 0
     count = 0
     for name in names:
-        path = f"{store.path}/tmp/{name}"
+        path = f"{store.path}/work/{name}"
         try:
             fd = _lock_directory(path, fcntl.LOCK_EX)
         except OSError:
@@ -244,6 +243,17 @@ def point(store: Store, name: str, identity: str) -> None:
         _flush_directory(store.names())
     except OSError as error:
         raise explain(error, store) from error
+
+
+def in_use(path: str) -> bool:
+    """Whether somebody holds this directory of the store."""
+    try:
+        os.close(_lock_directory(path, fcntl.LOCK_EX))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def discard(store: Store, target: str, remove: Remove) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 # Debian policy 5.6.1 (names) and 5.6.12 (versions); an architecture is a dpkg architecture name.
@@ -27,3 +30,87 @@ def parse(text: str) -> Spec:
         raise refuse("a package name that ends in '-' would ask apt to remove the package")
     name = match["name"] + (f":{match['architecture']}" if match["architecture"] else "")
     return Spec(name, name + (f"={match['version']}" if match["version"] else ""))
+
+
+_OPTIONS = (
+    "-q -y -o Dpkg::Use-Pty=0 -o APT::Cmd::Pattern-Only=true -o Acquire::Languages=none "
+    "-o APT::Update::Error-Mode=any -o Dpkg::Options::=--force-confold"
+)
+# With names taken as patterns only, apt-get never falls back to a regular expression for a name that is not there.
+_UPDATE = f"apt-get {_OPTIONS} update\n"
+_ARCHIVES = "/var/cache/apt/archives"
+_LISTS = "/var/lib/apt/lists"
+_INSTALLED = r"dpkg-query -W -f '${Package}:${Architecture}=${Version}\n' | LC_ALL=C sort"
+
+_DOWNLOAD = f"""set -e
+{require("apt-get", "command -v apt-get")}{_UPDATE}apt-get {_OPTIONS} $EXTRA install --download-only -- "$@"
+"""
+# Both directories are mounted read-only, so apt can neither lock them nor fetch into them, and need not.
+_INSTALL = f"""set -e
+{_INSTALLED} > /tmp/before
+apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --no-download install -- "$@"
+{_INSTALLED} > /tmp/after
+LC_ALL=C comm -13 /tmp/before /tmp/after > /tmp/new
+sed -n 's/^\\(.*\\)=\\(.*\\)$/@sandbox\\tpackage\\t\\1\\t\\2\\t/p' /tmp/new
+xargs -r apt-cache -o Debug::NoLocking=1 show < /tmp/new 2>/dev/null | awk '
+  /^Package: /      {{ name = $2 }}
+  /^Version: /      {{ version = $2 }}
+  /^Architecture: / {{ architecture = $2 }}
+  /^SHA256: /       {{ printf "@sandbox\\tpackage\\t%s:%s\\t%s\\tsha256:%s\\n", name, architecture, version, $2 }}
+' || true
+rm -f /var/cache/apt/*.bin
+"""
+
+PROBE = f"""command -v apt-get >/dev/null || exit 0
+apt-get indextargets --format '{MARK}endpoint\tapt\t$(REPO_URI)\t$(SOURCESENTRY)' | sort -u
+printf '{MARK}tool\tapt\t%s\n' "$(apt-get --version | sed -n '1s/^apt \\([^ ]*\\).*/\\1/p')"
+"""
+FOLLOW = ""
+
+
+def recipe(specs: tuple[str, ...], base: str, extra: str = "") -> tuple[Phase, ...]:
+    """Fetch with the network, then install from what was fetched. `extra` are fixed options of the caller's."""
+    options = f"EXTRA='{extra}'\n"
+    archives, lists = "apt/archives", f"apt/lists-{base}"
+    return (
+        Phase(
+            "download",
+            options + _DOWNLOAD,
+            specs,
+            kept=False,
+            caches=(Cache(archives, _ARCHIVES, writable=True), Cache(lists, _LISTS, writable=True)),
+            lock="apt",
+        ),
+        Phase(
+            "install",
+            options + _INSTALL + CLEAN,
+            specs,
+            kept=True,
+            caches=(Cache(archives, _ARCHIVES, writable=False), Cache(lists, _LISTS, writable=False)),
+        ),
+    )
+
+
+def explain(lines: Sequence[str]) -> tuple[str, str] | None:
+    """(package, what is wrong with it) when the log tells."""
+    for line in lines:
+        for pattern, why in _FAILURES:
+            match = re.search(pattern, line)
+            if match is not None:
+                return match["package"], why
+    return None
+
+
+_FAILURES = (
+    (r"^E: Unable to locate package (?P<package>\S+)", "the base's sources have no such package"),
+    (
+        r"^E: Version '[^']*' for '(?P<package>[^']+)' was not found",
+        "the base's sources don't have that version",
+    ),
+    (r"^E: Package '(?P<package>[^']+)' has no installation candidate", "no source offers it"),
+    (r"^dpkg: error processing (?:package|archive) (?P<package>\S+)", "its installation scripts failed"),
+    (
+        r"^ (?P<package>[a-z0-9][a-z0-9+.-]+) : (?:Depends|Conflicts|Breaks): ",
+        "its dependencies can't be met",
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -27,3 +28,31 @@ def parse(text: str) -> Spec:
             raise refuse(f"'{part}' is not a version requirement", "write name:7.1.0")
     folded = sorted({re.sub(r"\s+", "", part) for part in parts})
     return Spec(name, f"{name}:{','.join(folded)}")
+
+
+# RubyGems may ask another server for the index than the source's own; which, its resolver tells when it fetches.
+PROBE = f"""command -v gem >/dev/null || exit 0
+ruby - <<'END'
+require "rubygems"
+require "rubygems/remote_fetcher"
+require "rubygems/source"
+
+files = [Gem::ConfigFile::SYSTEM_WIDE_CONFIG_FILE, Gem.configuration.config_file_name]
+from = files.find {{ |file| File.file?(file) && File.read(file).include?(":sources:") }} || "built-in default"
+asked = []
+Gem::RemoteFetcher.class_eval do
+  define_method(:fetch_path) {{ |address, *| asked << address.to_s; raise "asked" }}
+end
+Gem.sources.each_source do |source|
+  asked << source.uri.to_s
+  begin
+    source.dependency_resolver_set
+  rescue StandardError
+    nil
+  end
+end
+asked.each {{ |address| puts ["{MARK}endpoint", "gem", address, from].join("\\t") }}
+puts ["{MARK}tool", "ruby", RUBY_VERSION].join("\\t"), ["{MARK}tool", "gem", Gem::VERSION].join("\\t")
+END
+"""
+FOLLOW = ""

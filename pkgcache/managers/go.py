@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 # https://go.dev/ref/mod#go-mod-file-ident: an element neither begins nor ends with a dot.
@@ -22,3 +23,19 @@ def parse(text: str) -> Spec:
     if re.fullmatch(_VERSION, version) is None:
         raise refuse(f"'{version}' is not a version", "write path@latest or path@v1.2.3")
     return Spec(path, f"{path}@{version}")
+
+
+# GOPROXY is a list with words among the addresses; GOSUMDB is a name, perhaps with a key and an address of its own.
+PROBE = f"""command -v go >/dev/null || exit 0
+from() {{
+  file=$(go env GOENV)
+  if grep -qs "^$1=" "$file"; then echo "$file"; else echo 'built-in default'; fi
+}}
+for url in $(go env GOPROXY | tr ',|' '  '); do
+  printf '{MARK}endpoint\tgo\t%s\t%s\n' "$url" "$(from GOPROXY)"
+done
+set -- $(go env GOSUMDB)
+test "${{1:-off}}" = off || printf '{MARK}endpoint\tgo\t%s\t%s\n' "${{2:-https://${{1%%+*}}}}" "$(from GOSUMDB)"
+printf '{MARK}tool\tgo\t%s\n' "$(go env GOVERSION | sed 's/^go//')"
+"""
+FOLLOW = ""

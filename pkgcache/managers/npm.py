@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from pkgcache.environment import PREFIX
+from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 # https://docs.npmjs.com/cli/configuring-npm/package-json#name; old packages have capitals.
@@ -38,3 +42,60 @@ def parse(text: str) -> Spec:
     if wanted.startswith((".", "-")) or wanted.lower().endswith(_FILE):
         raise refuse("npm would take it for a file")
     return Spec(name, f"{name}@{wanted}")
+
+
+_CACHE = "/var/cache/npm"
+_OPTIONS = f"--prefix {PREFIX} --no-audit --no-fund --no-update-notifier --logs-max=0 --yes"
+
+# Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
+_INSTALL = f"""{require("npm", "npm --version")}npm install --global {_OPTIONS} --cache {_CACHE} \\
+  --ignore-scripts --loglevel=http -- "$@"
+"""
+_SCRIPTS = f"""set -e
+npm rebuild --global {_OPTIONS} --cache /tmp/npm --foreground-scripts --loglevel=notice
+npm ls --global {_OPTIONS} --cache /tmp/npm --all --parseable --long --loglevel=silent |
+  sed -n 's/^[^:]*:\\(.\\{{1,\\}}\\)@\\([^@:]\\{{1,\\}}\\).*$/@sandbox\\tpackage\\t\\1\\t\\2\\t/p'
+"""
+
+# `npm config ls` heads the settings of each file with a line that quotes its path.
+PROBE = f"""command -v npm >/dev/null || exit 0
+npm config ls | awk -v FS='"' '
+  /^; ".*" config from / {{ source = $0; sub(/^; ".*" config from /, "", source); gsub(/"/, "", source) }}
+  /^(@[^ ]*:)?registry = "/ {{ printf "%sendpoint\\tnpm\\t%s\\t%s\\n", "{MARK}", $2, source; if (!/^@/) found = 1 }}
+  END {{ exit !found }}
+' || printf '{MARK}endpoint\tnpm\t%s\tbuilt-in default\n' "$(npm config get registry)"
+printf '{MARK}follow\tnpm\tregistry\n'
+printf '{MARK}tool\tnode\t%s\n{MARK}tool\tnpm\t%s\n' "$(node --version)" "$(npm --version)"
+"""
+# The registry's documents name the server of the archives; npm itself is on every public registry and its mirrors.
+FOLLOW = f"""printf '{MARK}endpoint\tnpm\t%s\tthe registry\n' "$(npm view npm dist.tarball --cache /tmp/npm --logs-max=0)"
+"""
+
+
+def recipe(specs: tuple[str, ...], base: str) -> tuple[Phase, ...]:
+    """Unpack with the cache at hand, then run the packages' own scripts without it."""
+    cache = Cache("npm", _CACHE, writable=True)
+    return (
+        Phase(
+            "install", _INSTALL + "status=$?\n" + CLEAN + "exit $status\n", specs, kept=True, caches=(cache,)
+        ),
+        Phase("scripts", _SCRIPTS + CLEAN, (), kept=True),
+    )
+
+
+def explain(lines: Sequence[str]) -> tuple[str, str] | None:
+    """(package, what is wrong with it) when the log tells."""
+    for line in lines:
+        for pattern, why in _FAILURES:
+            match = re.search(pattern, line)
+            if match is not None:
+                return match["package"], why
+    return None
+
+
+_FAILURES = (
+    (r"notarget No matching version found for (?P<package>@?[^@\s]+)@", "the registry has no such version"),
+    (r"404\s+'(?P<package>@?[^@'\s]+)@[^']*' is not in this registry", "the registry has no such package"),
+    (r"404\s+'(?P<package>@?[^@'\s]+)@[^']*' is not in the npm registry", "the registry has no such package"),
+    (r"npm (?:ERR!|error) path \S*/node_modules/(?P<package>(?:@[^/\s]+/)?[^/\s]+)$", "its scripts failed"),
+)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 
@@ -24,3 +29,103 @@ def parse(text: str) -> Spec:
     name = canonicalize_name(requirement.name)
     specifiers = ",".join(sorted({str(specifier) for specifier in requirement.specifier}))
     return Spec(name, name + (f"[{','.join(extras)}]" if extras else "") + specifiers)
+
+
+_CACHE = "/var/cache/pip"
+
+# Settings travel as variables: a pip that is too old for one of them ignores it.
+_INSTALL = f"""{require("pip", "python3 -m pip --version")}export PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_INPUT=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PROGRESS_BAR=off PIP_USER=0
+export PIP_CACHE_DIR={_CACHE} PIP_REPORT=/tmp/report.json
+python3 -m pip install -- "$@" || exit
+test ! -e /tmp/report.json || python3 - <<'END'
+import json
+with open("/tmp/report.json", encoding="utf-8") as file:
+    installed = json.load(file)["install"]
+for package in installed:
+    archive = package.get("download_info", {{}}).get("archive_info", {{}})
+    digests = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if archive.get("hash") else [])
+    digest = "sha256:" + digests["sha256"] if "sha256" in digests else ""
+    about = package["metadata"]
+    print("{MARK}package", about["name"].lower(), about["version"], digest, sep="\\t")
+END
+"""
+
+# pip's own option parser knows the effective settings and the built-in defaults alike.
+PROBE = f"""python3 -m pip --version >/dev/null 2>&1 || exit 0
+python3 - <<'END'
+import os
+from pip import __version__
+from pip._internal.commands import create_command
+from pip._internal.configuration import Configuration
+
+def source(option):
+    if "PIP_" + option.upper().replace("-", "_") in os.environ:
+        return "environment"
+    settings = Configuration(isolated=False)
+    settings.load()
+    for files in getattr(settings, "_parsers", {{}}).values():
+        for name, parser in files:
+            if any(parser.has_option(section, option) for section in ("global", "install")):
+                return name
+    return "built-in default"
+
+options, _ = create_command("install").parse_args([])
+servers = [] if options.no_index else [(options.index_url, "index-url")]
+servers += [(url, "extra-index-url") for url in options.extra_index_urls]
+servers += [(url, "find-links") for url in options.find_links]
+for url, option in servers:
+    print("{MARK}endpoint", "pip", url, source(option), sep="\\t")
+if not options.no_index:
+    print("{MARK}follow", "pip", "index", sep="\\t")
+print("{MARK}tool", "pip", __version__, sep="\\t")
+END
+"""
+# An index names the servers of the files on the page of each project. These two are on every index that mirrors the
+# public one; where they are not, the index serves its files itself.
+FOLLOW = f"""python3 - <<'END'
+from pip._internal.commands import create_command
+
+command = create_command("download")
+options, _ = command.parse_args(["pip"])
+with command.main_context():
+    finder = command._build_package_finder(options, command.get_default_session(options))
+    servers = {{}}
+    for project in ("pip", "setuptools"):
+        for candidate in finder.find_all_candidates(project):
+            servers.setdefault(candidate.link.scheme + "://" + candidate.link.netloc.rpartition("@")[2])
+    for server in servers:
+        print("{MARK}endpoint", "pip", server, "the index", sep="\\t")
+END
+"""
+
+
+def recipe(specs: tuple[str, ...], base: str) -> tuple[Phase, ...]:
+    """One phase: a source package's metadata can only be had by running its code, so nothing can be split off."""
+    cache = Cache("pip", _CACHE, writable=True)
+    return (Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(cache,)),)
+
+
+def explain(lines: Sequence[str]) -> tuple[str, str] | None:
+    """(package, what is wrong with it) when the log tells."""
+    for line in lines:
+        for pattern, why in _FAILURES:
+            match = re.search(pattern, line)
+            if match is not None:
+                return match["package"], why
+    return None
+
+
+_FAILURES = (
+    (
+        r"^ERROR: Could not find a version that satisfies the requirement (?P<package>[A-Za-z0-9._-]+).*"
+        r"\(from versions: none\)",
+        "the index has no such package for this Python",
+    ),
+    (
+        r"^ERROR: No matching distribution found for (?P<package>[A-Za-z0-9._-]+)",
+        "the index has no matching version for this Python",
+    ),
+    (r"^ERROR: Failed building wheel for (?P<package>[A-Za-z0-9._-]+)", "building it from source failed"),
+    (r"^ERROR: Cannot install (?P<package>[A-Za-z0-9._-]+)", "the requirements contradict each other"),
+)

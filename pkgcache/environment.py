@@ -1,0 +1,18 @@
+"""The variables that sessions need so that what the managers installed is found, and what they install later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PREFIX = "/usr/local"
+"""Where npm and pip install: ahead of the system's own directories on PATH and on the interpreters' paths."""
+
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "NODE_PATH": f"{PREFIX}/lib/node_modules",
+        "npm_config_prefix": PREFIX,
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+)

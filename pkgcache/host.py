@@ -1,0 +1,96 @@
+"""The base that is the machine itself: nothing is stored of it but what its package managers were found to be."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pkgcache import report
+from pkgcache.bases import read_record
+from pkgcache.keys import FORMAT, digest
+from pkgcache.phases import Event, Progress, World, now, open_log, probe
+from pkgcache.records import HOST, BaseRecord, to_json
+from pkgcache.runner import Mount, Remove, Root, Runner
+from pkgcache.store import Store, create, exclusive, explain, publish, workplace, write
+
+PROGRAMS = ("python3", "pip3", "node", "npm", "go", "cargo", "gem")
+_FILES = ("/etc/os-release", "/etc/pip.conf", "/etc/npmrc", "/etc/gemrc")
+MANAGERS = ("cargo", "gem", "go", "npm", "pip")
+"""All but apt, whose files belong to the machine's own root."""
+
+_GROUND = "/mnt/ground"
+# The machine's directories belong to ids that a session lacks. Empty ones of the session's own, laid over them, make
+# what is beneath /usr/local writable: a merged directory takes its owner from the topmost.
+_LAY_GROUND = f"""cd / && {{
+  for name in bin etc include lib sbin share src; do echo usr/local/$name; done
+  find usr/local/bin usr/local/etc usr/local/include usr/local/lib usr/local/sbin usr/local/share \
+    -maxdepth 3 -xdev -type d 2>/dev/null
+  python3 -c 'import sysconfig; print("\\n".join(sysconfig.get_paths().values()))' 2>/dev/null |
+    sed -n 's,^/\\(usr/local/.*\\),\\1,p'
+}} | (cd {_GROUND} && xargs -d '\\n' mkdir -p) || exit
+"""
+
+
+def identity() -> str:
+    """The id of the machine as a base: another when its system or one of its package managers changes."""
+    fields = [FORMAT]
+    for directory in ("/usr/local/bin", "/usr/bin"):
+        for name in PROGRAMS:
+            path = f"{directory}/{name}"
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            fields += [path, str(found.st_size), str(found.st_mtime_ns)]
+    for path in _FILES:
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue
+        fields += [path, str(found.st_size), str(found.st_mtime_ns)]
+    return f"{HOST}-{digest(fields)[:16]}"
+
+
+def ground(store: Store, base: str) -> str:
+    """The directory that makes the machine's /usr/local writable, the lowest of the layers on it."""
+    return f"{store.base(base)}/ground"
+
+
+def build_host(
+    store: Store, *, runner: Runner, remove: Remove, progress: Progress = lambda _: None
+) -> BaseRecord:
+    """Find out what the machine's package managers are, and keep it. Raises StoreError, HostError."""
+    name = identity()
+    begun = time.monotonic()
+
+    def say(phase: str, text: str) -> None:
+        progress(Event("base", phase, text, time.monotonic() - begun))
+
+    create(store)
+    with exclusive(store, name, lambda: say("waiting", "another process is looking at the machine")):
+        existing = read_record(store, name)
+        if existing is not None:
+            return existing
+        with workplace(store, remove) as place, open_log(store, name, lambda text: say("probe", text)) as log:
+            made = f"{place}/made"
+            try:
+                os.mkdir(made)
+                os.mkdir(f"{made}/ground")
+            except OSError as error:
+                raise explain(error, store) from error
+            world = World(store, runner, (), (), None)
+            marks = probe(
+                world,
+                Root(None),
+                MANAGERS,
+                log,
+                extra=_LAY_GROUND,
+                mounts=(Mount(f"{made}/ground", _GROUND, True),),
+            )
+            record = BaseRecord(
+                name, HOST, created=now(), tools=report.tools(marks), endpoints=report.endpoints(marks)
+            )
+            write(store, f"{made}/base.json", to_json(record))
+            publish(store, made, store.base(name))
+        os.unlink(log.path)
+    return record
