@@ -1,13 +1,20 @@
-"""Trying out what a session needs of this machine. Everything is really done, in a process that is then gone, and
-what it left on the disk is removed; nothing is judged here (sandbox.doctor does that)."""
+"""Trying out what a session needs of this machine.
+
+Everything is really done, in a process that is then gone, and what it left on the disk is removed. Nothing is
+judged here; sandbox.doctor does that.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from sandbox import idmap, netns
@@ -23,8 +30,8 @@ _ALLOW_ALL = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
 
 
 class Seen(NamedTuple):
-    """What was found. In `tried`, each name stands with what went wrong, empty when it worked; a name is absent
-    when nothing could be tried because an earlier step failed."""
+    """What was found. In `tried`, each name stands with what went wrong, empty when it worked; a name is
+    absent when nothing could be tried because an earlier step failed."""
 
     user: str
     ids: HostIds
@@ -38,17 +45,15 @@ class Seen(NamedTuple):
     data: str
     data_problem: str
     free_bytes: int
-    debian_like: bool
 
 
 def look(data: str) -> Seen:
     """Look at this machine for sessions whose data lie in `data` (a path that need not exist yet)."""
-    place = _nearest(data)
-    problem = "" if os.access(place, os.W_OK | os.X_OK) else f"{place} can't be written"
-    free = os.statvfs(place)
     host = idmap.read_host_ids()
+    place = _nearest(data)
+    space = os.statvfs(place)
     tried = _try_alone()
-    tried |= _try_in_session(host, place if not problem else "")
+    in_session, problem = _try_in_session(host, place)
     return Seen(
         user=_name(host.uid),
         ids=host,
@@ -56,21 +61,19 @@ def look(data: str) -> Seen:
         kernel=os.uname().release,
         interpreter=os.path.realpath(sys.executable),
         settings=_settings(),
-        tried=tried,
+        tried=tried | in_session,
         programs=tuple(name for name in ("mmdebstrap", "apt-get", "sudo") if _find(name)),
         keyring=_has_keyring(),
         data=data,
         data_problem=problem,
-        free_bytes=free.f_bavail * free.f_frsize,
-        debian_like=os.path.exists("/etc/debian_version"),
+        free_bytes=space.f_bavail * space.f_frsize,
     )
 
 
-def _nearest(path: str) -> str:
-    path = os.path.abspath(path)
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    return path
+def _nearest(path: str) -> Path:
+    """The first directory that exists, from `path` upwards."""
+    whole = Path(path).absolute()
+    return next(place for place in (whole, *whole.parents) if os.access(place, os.F_OK) and place.is_dir())
 
 
 def _name(uid: int) -> str:
@@ -82,12 +85,10 @@ def _name(uid: int) -> str:
         return str(uid)
 
 
-def _find(name: str) -> str | None:
-    for folder in (*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin", "/usr/bin"):
-        path = os.path.join(folder, name)
-        if folder and os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return None
+def _find(name: str) -> Path | None:
+    folders = (*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin", "/usr/bin")
+    places = (Path(folder, name) for folder in folders if folder)
+    return next((place for place in places if os.access(place, os.X_OK) and place.is_file()), None)
 
 
 def _privileged_program(name: str) -> bool:
@@ -95,7 +96,7 @@ def _privileged_program(name: str) -> bool:
     path = _find(name)
     if path is None:
         return False
-    status = os.stat(path)
+    status = path.stat()
     if status.st_mode & 0o4000 and status.st_uid == 0:
         return True
     try:
@@ -105,11 +106,8 @@ def _privileged_program(name: str) -> bool:
 
 
 def _has_keyring() -> bool:
-    try:
-        names = os.listdir("/usr/share/keyrings")
-    except OSError:
-        return False
-    return any(name.startswith("debian-archive-") and "removed" not in name for name in names)
+    found = Path("/usr/share/keyrings").glob("debian-archive-*")
+    return any("removed" not in path.name for path in found)
 
 
 _SETTINGS = (
@@ -159,51 +157,64 @@ def _install_filter() -> None:
     install(_ALLOW_ALL)
 
 
-def _try_in_session(host: HostIds, place: str) -> dict[str, str]:
-    """What needs a session's namespaces, tried with a range of ids where there is one, else with a single id."""
-    tried = _in_child({}, sys_.CLONE_NEWUSER, None)
-    if tried.pop("clone", ""):
-        return {"user-namespace": "no process may make a user namespace"} | tried
+def _try_in_session(host: HostIds, place: Path) -> tuple[dict[str, str], str]:
+    """What needs a session's namespaces, tried with a range of ids where there is one, else with a single id;
+    and why `place` can't be written, when that is so."""
+    folder, problem = None, ""
+    if os.access(place, os.W_OK | os.X_OK):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=".sandboxsh-doctor-", dir=place))
+        except OSError as error:
+            problem = f"{place}: {error.strerror}"
+    else:
+        problem = f"{place} can't be written by {_name(host.uid)}"
     ids = idmap.choose(host)
-    tried["user-namespace"] = ""
-    if ids.mode == idmap.RANGE:
-        tried["id-range"] = _in_child({}, sys_.CLONE_NEWUSER, ids).get("clone", "")
-        if tried["id-range"]:
-            ids = idmap.choose(host, idmap.SINGLE)
-    folder = ""
     try:
-        if place:
-            folder = _folder_in(place, ids)
-        flags = sys_.CLONE_NEWUSER | sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWNET
-        flags |= sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS | sys_.CLONE_NEWCGROUP
-        tried |= _in_child(_steps(folder), flags, ids)
+        tried = _in_child({}, sys_.CLONE_NEWUSER, None)
+        tried = {"user-namespace": tried.get("clone", "")}
+        if tried["user-namespace"]:
+            return tried, problem
+        if ids.mode == idmap.RANGE:
+            tried["id-range"] = _in_child({}, sys_.CLONE_NEWUSER, ids).get("clone", "")
+            if tried["id-range"]:
+                ids = idmap.choose(host, idmap.SINGLE)
+        if folder is not None:
+            _prepare(folder, ids)
+        tried |= _in_child(_steps(folder), _ALL_NAMESPACES, ids)
+        if "clone" in tried:
+            tried["user-namespace"] = tried.pop("clone")
+        return tried, problem
     finally:
-        if folder:
-            remove_tree(folder, ids)
-    if "clone" in tried:
-        tried["user-namespace"] = tried.pop("clone")
-    return tried
+        if folder is not None:
+            remove_tree(str(folder), ids)
 
 
-def _folder_in(place: str, ids: IdMap) -> str:
-    import tempfile
+_ALL_NAMESPACES = (
+    sys_.CLONE_NEWUSER
+    | sys_.CLONE_NEWNS
+    | sys_.CLONE_NEWPID
+    | sys_.CLONE_NEWNET
+    | sys_.CLONE_NEWIPC
+    | sys_.CLONE_NEWUTS
+    | sys_.CLONE_NEWCGROUP
+)
 
-    folder = tempfile.mkdtemp(prefix=".sandboxsh-doctor-", dir=place)
-    for name in ("", "lower", "upper", "work", "merged", "proc"):
-        path = os.path.join(folder, name)
-        os.makedirs(path, exist_ok=True)
-        if os.geteuid() == 0:
+
+def _prepare(folder: Path, ids: IdMap) -> None:
+    for name in ("lower", "upper", "work", "merged"):
+        (folder / name).mkdir()
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
             os.chown(path, ids.root_uid, ids.root_gid)
-    return folder
 
 
-def _steps(folder: str) -> dict[str, Callable[[], None]]:
+def _steps(folder: Path | None) -> dict[str, Callable[[], None]]:
     steps: dict[str, Callable[[], None]] = {"mount": _mount_privately}
-    if folder:
+    if folder is not None:
         steps["overlay"] = lambda: _overlay(folder)
-        steps["proc"] = lambda: sys_.mount("proc", f"{folder}/proc", "proc", 0)
-        steps["tmpfs"] = lambda: sys_.mount("tmpfs", f"{folder}/proc", "tmpfs", 0)
-        steps["devpts"] = lambda: sys_.mount("devpts", f"{folder}/proc", "devpts", 0, "newinstance")
+    steps["proc"] = lambda: sys_.mount("proc", "/proc", "proc", 0)
+    steps["tmpfs"] = lambda: sys_.mount("tmpfs", "/tmp", "tmpfs", 0)  # noqa: S108
+    steps["devpts"] = lambda: sys_.mount("devpts", "/tmp", "devpts", 0, "newinstance")  # noqa: S108
     steps["loopback"] = netns.bring_up
     steps["local-routes"] = netns.make_all_local
     steps["nft"] = _nft
@@ -214,17 +225,15 @@ def _mount_privately() -> None:
     sys_.mount("", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
 
 
-def _overlay(folder: str) -> None:
+def _overlay(folder: Path) -> None:
     """Mount an overlay as sessions do, change a file of the lower layer and remove another through it."""
     for name in ("changed", "removed"):
-        with open(f"{folder}/lower/{name}", "w", encoding="ascii") as file:
-            file.write("lower")
+        (folder / "lower" / name).write_text("lower")
     data = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work,userxattr"
     sys_.mount("overlay", f"{folder}/merged", "overlay", 0, data)
-    with open(f"{folder}/merged/changed", "w", encoding="ascii") as file:
-        file.write("upper")
-    os.unlink(f"{folder}/merged/removed")
-    if sorted(os.listdir(f"{folder}/upper")) != ["changed", "removed"]:
+    (folder / "merged" / "changed").write_text("upper")
+    (folder / "merged" / "removed").unlink()
+    if {path.name for path in (folder / "upper").iterdir()} != {"changed", "removed"}:
         raise OSError("the upper directory doesn't hold the changes")
 
 
@@ -237,8 +246,10 @@ def _nft() -> None:
 
 
 def _in_child(steps: dict[str, Callable[[], None]], flags: int, ids: IdMap | None) -> dict[str, str]:
-    """Do `steps` in a child with new namespaces and, when given, `ids`. What went wrong with each, empty when it
-    worked; "clone" is there only when the child or its ids couldn't be made."""
+    """Do `steps` in a child with new namespaces and, when given, `ids`.
+
+    What went wrong with each, empty when it worked; "clone" only when the child or its ids couldn't be made.
+    """
     told, tell = os.pipe2(os.O_CLOEXEC)
     wait, go = os.pipe2(os.O_CLOEXEC)
     try:
@@ -251,7 +262,6 @@ def _in_child(steps: dict[str, Callable[[], None]], flags: int, ids: IdMap | Non
         try:
             os.close(go)
             if os.read(wait, 1) == b"g":
-                signal.alarm(_GIVE_UP_AFTER_S)
                 _child(steps, tell, ids)
         finally:
             os._exit(0)
@@ -266,8 +276,8 @@ def _in_child(steps: dict[str, Callable[[], None]], flags: int, ids: IdMap | Non
         problem = str(error)
     finally:
         os.close(go)
-    with open(told, "rb") as pipe:
-        lines = pipe.read().splitlines()
+    lines = _read_until_end(told).splitlines()
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     if problem:
         return {"clone": problem}
@@ -275,6 +285,21 @@ def _in_child(steps: dict[str, Callable[[], None]], flags: int, ids: IdMap | Non
     for name in steps:
         results.setdefault(name, f"no answer within {_GIVE_UP_AFTER_S} s")
     return results
+
+
+def _read_until_end(pipe: int) -> bytes:
+    """All that comes until the other end closes, or until the time is up."""
+    end = time.monotonic() + _GIVE_UP_AFTER_S
+    data = b""
+    try:
+        while select.select([pipe], [], [], max(0.0, end - time.monotonic()))[0]:
+            part = os.read(pipe, 65536)
+            if not part:
+                break
+            data += part
+    finally:
+        os.close(pipe)
+    return data
 
 
 def _child(steps: dict[str, Callable[[], None]], tell: int, ids: IdMap | None) -> None:
