@@ -7,6 +7,7 @@ from netpolicy.policy import Endpoint, Policy, compile_policy, listening_ports
 from pkgcache.runner import Job, Remove, Result, Runner
 from sandbox import session
 from sandbox.idmap import IdMap
+from sandbox.inroot import Opened, open_in
 from sandbox.operations import WriteFile
 from sandbox.plan import own_files
 from sandbox.removal import remove_tree
@@ -62,16 +63,20 @@ def _leave_only_changes(spec: RunSpec, scratch: str, ids: IdMap) -> None:
     """Take out of the upper directory what the session itself brought: its own files, /tmp, overlayfs's work."""
     upper = f"{scratch}/upper"
     for operation in own_files(spec):
-        if isinstance(operation, WriteFile) and _unchanged(upper + operation.target, operation.content):
-            remove_tree(upper + operation.target, ids)
+        if isinstance(operation, WriteFile):
+            _remove_unchanged(upper, operation.target, operation.content)
     remove_tree(f"{upper}/tmp", ids)
     remove_tree(f"{scratch}/work", ids)
 
 
-def _unchanged(path: str, content: bytes) -> bool:
+def _remove_unchanged(upper: str, path: str, content: bytes) -> None:
+    folder, name = path.rsplit("/", 1)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with Opened(open_in(upper, folder, os.O_PATH | os.O_DIRECTORY)) as parent:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with open(os.open(name, flags, dir_fd=parent.fd), "rb") as file:
+                if file.read(len(content) + 1) == content:
+                    os.unlink(name, dir_fd=parent.fd)
     except OSError:
-        return False
-    with open(fd, "rb") as file:
-        return file.read(len(content) + 1) == content
+        # Gone, replaced, or no longer ours: it is a change of the build's, and stays.
+        return

@@ -1,7 +1,7 @@
 """The directories of sessions: one each, locked by the supervisor while it lives, swept when it is gone.
 
 ``<data>/sessions/<ids>/<id>`` holds ``upper`` (what the session changed), ``work`` (overlayfs's own), ``root`` (the
-empty mount point), ``stage`` (where host trees are attached) and ``files`` (copies for ``--file``).
+empty mount point), ``stage`` (where host trees are attached), ``files`` (copies for ``--file``) and ``outputs``.
 """
 
 import fcntl
@@ -44,7 +44,7 @@ class SessionDirectory:
                 continue
         while not self._claim(os.path.join(self.parent, os.urandom(6).hex()), mode):
             pass
-        for name in ("upper", "work", "root", "stage", "files"):
+        for name in ("upper", "work", "root", "stage", "files", "outputs"):
             self.make(f"{self.path}/{name}")
 
     def _claim(self, path: str, mode: int) -> bool:
@@ -76,13 +76,18 @@ class SessionDirectory:
         return f"{self.path}/upper"
 
     @property
+    def outputs(self) -> str:
+        """What the session leaves in /mnt/session/outputs."""
+        return f"{self.path}/outputs"
+
+    @property
     def root(self) -> str:
         """The mount point of the session's root; empty on the host."""
         return f"{self.path}/root"
 
     def layout(self) -> Layout:
         """The same directories for the planner."""
-        return Layout(self.upper, f"{self.path}/work", f"{self.path}/stage")
+        return Layout(self.upper, f"{self.path}/work", f"{self.path}/stage", self.outputs)
 
     def copy_in(self, sources: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Copy each (file of the host, target) in; returns (copy, target). HostError names what can't be copied."""

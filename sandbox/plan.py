@@ -84,11 +84,13 @@ _GROUP = "root:x:0:\ndaemon:x:1:\ntty:x:5:\nstaff:x:50:\nusers:x:100:\nnogroup:x
 
 
 class Layout(NamedTuple):
-    """Where the session's own directories are on the host: its changes, overlayfs's work, staged host trees."""
+    """Where the session's own directories are on the host: its changes, overlayfs's work, staged host trees, and
+    what it leaves in /mnt/session/outputs."""
 
     upper: str
     work: str
     stage: str
+    outputs: str
 
 
 class HostTree(NamedTuple):
@@ -158,9 +160,11 @@ def make_plan(
             upper.extend(own_files(spec))
             root.append(PlainRoot(layout.upper))
             root.extend(_host_pieces(host, layout))
-        upper.append(Directory("/tmp", 0o1777))  # noqa: S108
+        upper.append(Directory("/tmp", 0o1777))
     root.extend(_kernel_file_systems(tty_group))
-    root.extend(Directory(path) for path in (WORKSPACE, OUTPUTS, UPLOADS))
+    root.extend(Directory(path) for path in (WORKSPACE, UPLOADS))
+    # A mount of its own: the session can't put a link in its place that leads elsewhere when it is collected.
+    root.append(Bind(layout.outputs, OUTPUTS, writable=True))
     root.extend(_workspace(spec, layout, trees))
     for mount in spec.mounts:
         tree = trees.add(mount.source, recursive=True)
@@ -246,7 +250,7 @@ def _kernel_file_systems(tty_group: bool) -> list[Operation]:
         Tmpfs("/dev", "mode=0755,size=64k,nr_inodes=256"),
         *(Device(name) for name in DEVICES),
         Pts(tty_group),
-        Tmpfs("/dev/shm", "mode=1777"),  # noqa: S108
+        Tmpfs("/dev/shm", "mode=1777"),
         Symlink("/dev/ptmx", "pts/ptmx"),
         Symlink("/dev/fd", "/proc/self/fd"),
         Symlink("/dev/stdin", "/proc/self/fd/0"),

@@ -213,8 +213,8 @@ def _steps(folder: Path | None) -> dict[str, Callable[[], None]]:
     if folder is not None:
         steps["overlay"] = lambda: _overlay(folder)
     steps["proc"] = lambda: sys_.mount("proc", "/proc", "proc", 0)
-    steps["tmpfs"] = lambda: sys_.mount("tmpfs", "/tmp", "tmpfs", 0)  # noqa: S108
-    steps["devpts"] = lambda: sys_.mount("devpts", "/tmp", "devpts", 0, "newinstance")  # noqa: S108
+    steps["tmpfs"] = lambda: sys_.mount("tmpfs", "/tmp", "tmpfs", 0)
+    steps["devpts"] = lambda: sys_.mount("devpts", "/tmp", "devpts", 0, "newinstance")
     steps["loopback"] = netns.bring_up
     steps["local-routes"] = netns.make_all_local
     steps["nft"] = _nft

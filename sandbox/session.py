@@ -10,7 +10,7 @@ from sandbox import launch, outputs
 from sandbox.directory import SessionDirectory, sweep
 from sandbox.egress import Egress, Summary
 from sandbox.idmap import IdMap
-from sandbox.spec import OUTPUTS, RunSpec
+from sandbox.spec import RunSpec
 from sandbox.stdio import Stdio
 from sandbox.supervise import Outcome, Signals, supervise
 from sandbox.terminal import settings
@@ -69,5 +69,5 @@ def run(
             summary = egress.finish()
             found = outputs.Collected(0, [])
             if outputs_to is not None:
-                found = outputs.collect(upper + OUTPUTS, outputs_to, ids)
+                found = outputs.collect(directory.outputs, outputs_to, ids)
         return Report(outcome, summary, message, found.files, found.left_behind)

@@ -1,0 +1,70 @@
+"""Environments by file or by name: reading what the user wrote, keeping what was built under its name."""
+
+import os
+
+from sandbox.environment import Environment, known_checks, read
+from sandbox.errors import HostError, InputError
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def find(given: str, data: str) -> Environment:
+    """The environment of a file, or the one that was built under that name. InputError when neither is there."""
+    if "/" in given or given.endswith(_SUFFIXES) or os.path.isfile(given):
+        return read_file(given)
+    kept = _kept(data, given)
+    if not os.path.isfile(kept):
+        known = names(data)
+        raise InputError(
+            f"--env {given}: no file and no environment of that name",
+            hint=f"known names: {', '.join(known)}" if known else "sandboxctl env build FILE makes one known",
+        )
+    return read_file(kept)
+
+
+def read_file(path: str) -> Environment:
+    """Read and validate one file."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(1 << 20)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", hint="check the path") from error
+    return read(text, known_checks(), source=path)
+
+
+def names(data: str) -> list[str]:
+    """The names of the environments that are kept."""
+    try:
+        found = os.listdir(f"{data}/environments")
+    except FileNotFoundError:
+        return []
+    return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+
+
+def keep(data: str, name: str, path: str) -> None:
+    """Keep a copy of the file ``path`` under ``name``, whole or not at all."""
+    if not name or not _NAME.issuperset(name) or name.startswith("."):
+        raise InputError(
+            f"the name {name!r} can't be used on the command line",
+            hint="use letters, digits, '.', '_' and '-', not starting with '.'",
+        )
+    target = _kept(data, name)
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        made = f"{target}.{os.getpid()}"
+        with open(made, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(made, target)
+    except OSError as error:
+        raise HostError(
+            f"the environment {name} can't be kept: {error.strerror}", hint="free some space, or use --data"
+        ) from error
+
+
+def _kept(data: str, name: str) -> str:
+    return f"{data}/environments/{name}.yaml"

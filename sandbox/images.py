@@ -1,0 +1,68 @@
+"""What sessions stand on, from the package store: the machine itself, a base, layers of packages."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sandbox.idmap import IdMap
+
+if TYPE_CHECKING:
+    from pkgcache.phases import Event
+    from pkgcache.resolve import Image, Resolution
+    from pkgcache.store import Store
+
+HOST = "host"
+DEBIAN = "debian"
+
+Wanted = Mapping[str, Sequence[str]]
+
+
+def store(data: str, ids: IdMap) -> "Store":
+    """The package store whose files belong to ``ids``."""
+    from pkgcache.store import open_store
+
+    return open_store(f"{data}/store/{ids.name}")
+
+
+def default_base(wanted: Wanted) -> str:
+    """``host`` needs nothing; packages need a base that the session's ids own."""
+    return DEBIAN if wanted else HOST
+
+
+def resolve(data: str, ids: IdMap, base: str, wanted: Wanted, *, need_endpoints: bool) -> "Resolution":
+    """What ``wanted`` on ``base`` comes to, and what of it is there. Runs nothing."""
+    from pkgcache.resolve import resolve as resolve_
+
+    return resolve_(store(data, ids), base, wanted, need_endpoints=need_endpoints)
+
+
+def make(
+    data: str,
+    ids: IdMap,
+    base: str,
+    wanted: Wanted,
+    *,
+    environment: Mapping[str, str],
+    allowed_hosts: Sequence[str],
+    need_endpoints: bool,
+    progress: "Callable[[Event], None]",
+) -> "Image":
+    """The image of ``wanted`` on ``base``, what is missing of it being built first."""
+    from pkgcache.resolve import image
+
+    kept = store(data, ids)
+    resolution = resolve(data, ids, base, wanted, need_endpoints=need_endpoints)
+    if resolution.ready:
+        return image(kept, resolution)
+    from pkgcache.build import build
+    from sandbox.build_runner import make_remove, make_runner
+
+    return build(
+        kept,
+        base,
+        wanted,
+        runner=make_runner(ids, data, environment),
+        remove=make_remove(ids),
+        allowed_hosts=allowed_hosts,
+        progress=progress,
+        need_endpoints=need_endpoints,
+    )
