@@ -25,7 +25,7 @@ from pkgcache.phases import (
 from pkgcache.recipe import CLEAN, MISSING, require
 from pkgcache.records import HOST, BaseRecord, Locked, to_json
 from pkgcache.report import MARK
-from pkgcache.runner import Mount, Remove, Result, Root, Runner
+from pkgcache.runner import Remove, Result, Root, Runner
 from pkgcache.specs import MANAGERS
 from pkgcache.store import Store, create, exclusive, explain, point, publish, sweep, workplace, write
 
@@ -61,7 +61,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
 }
 """What is in a base beside apt and what that needs."""
 
-_TARGET = "/mnt/base"
+_TARGET = "/srv/base"
 # The session gives no leave to mount or to make device nodes, and the root is used in sessions that bring both.
 _BOOTSTRAP = "mmdebstrap --mode=root --variant=apt --skip=check/empty,chroot/mount,cleanup/dev,output/dev"
 
@@ -72,8 +72,10 @@ apt-get indextargets --format '{MARK}target\t$(REPO_URI)\t$(RELEASE)\t$(COMPONEN
 . /etc/os-release
 printf '{MARK}system\t%s\t%s\n' "$ID" "$VERSION_CODENAME"
 """
+# The place is in the session's own root, so the files get the session's ids and no mount's.
 _MAKE = f"""suite=$1; shift
-{_BOOTSTRAP} --include=ca-certificates "$suite" {_TARGET}/root "$@"
+mkdir -p {_TARGET}
+{_BOOTSTRAP} --include=ca-certificates "$suite" {_TARGET} "$@"
 """
 _CONFIGURE = """set -e
 printf '#!/bin/sh\\n# No service starts while packages are installed.\\nexit 101\\n' > /usr/sbin/policy-rc.d
@@ -172,7 +174,7 @@ def _make(
     """Make the root file system in `<place>/made/root`; `phase` is kept at the name of the current phase."""
     identity = f"{name}-{os.urandom(6).hex()}"
     try:
-        os.makedirs(f"{place}/tree")
+        os.mkdir(f"{place}/scratch")
         os.mkdir(f"{place}/made")
     except OSError as error:
         raise explain(error, world.store) from error
@@ -192,9 +194,8 @@ def _make(
         if result.exit_code != 0:
             raise failure(world, "base", (), phase[0], result, log)
 
-    mounts = (Mount(f"{place}/tree", _TARGET, writable=True),)
-    check(run_script(world, _MAKE, machine, log, arguments=(suite, *lines), mounts=mounts))
-    os.rename(f"{place}/tree/root", f"{place}/made/root")
+    check(run_script(world, _MAKE, machine, log, arguments=(suite, *lines), scratch=f"{place}/scratch"))
+    os.rename(f"{place}/scratch/upper{_TARGET}", f"{place}/made/root")
     root = Root(f"{place}/made/root")
     phase[0] = "configure"
     check(run_script(world._replace(endpoints=()), _CONFIGURE + CLEAN, root, log, in_place=True))

@@ -8,9 +8,9 @@ import time
 from pkgcache import report
 from pkgcache.bases import read_record
 from pkgcache.keys import FORMAT, digest
-from pkgcache.phases import Event, Progress, World, now, open_log, probe
+from pkgcache.phases import Event, Progress, World, failure, now, open_log, probe, run_script
 from pkgcache.records import HOST, BaseRecord, to_json
-from pkgcache.runner import Mount, Remove, Root, Runner
+from pkgcache.runner import Remove, Root, Runner
 from pkgcache.store import Store, create, exclusive, explain, publish, workplace, write
 
 PROGRAMS = ("python3", "pip3", "node", "npm", "go", "cargo", "gem")
@@ -18,7 +18,7 @@ _FILES = ("/etc/os-release", "/etc/pip.conf", "/etc/npmrc", "/etc/gemrc")
 MANAGERS = ("cargo", "gem", "go", "npm", "pip")
 """All but apt, whose files belong to the machine's own root."""
 
-_GROUND = "/mnt/ground"
+_GROUND = "/srv/ground"
 # The machine's directories belong to ids that a session lacks. Empty ones of the session's own, laid over them, make
 # what is beneath /usr/local writable: a merged directory takes its owner from the topmost.
 _LAY_GROUND = f"""cd / && {{
@@ -27,7 +27,7 @@ _LAY_GROUND = f"""cd / && {{
     -maxdepth 3 -xdev -type d 2>/dev/null
   python3 -c 'import sysconfig; print("\\n".join(sysconfig.get_paths().values()))' 2>/dev/null |
     sed -n 's,^/\\(usr/local/.*\\),\\1,p'
-}} | (cd {_GROUND} && xargs -d '\\n' mkdir -p) || exit
+}} | (mkdir -p {_GROUND} && cd {_GROUND} && xargs -d '\\n' mkdir -p) || exit
 """
 
 
@@ -75,18 +75,15 @@ def build_host(
             made = f"{place}/made"
             try:
                 os.mkdir(made)
-                os.mkdir(f"{made}/ground")
+                os.mkdir(f"{place}/scratch")
             except OSError as error:
                 raise explain(error, store) from error
             world = World(store, runner, (), (), None)
-            marks = probe(
-                world,
-                Root(None),
-                MANAGERS,
-                log,
-                extra=_LAY_GROUND,
-                mounts=(Mount(f"{made}/ground", _GROUND, True),),
-            )
+            result = run_script(world, _LAY_GROUND, Root(None), log, scratch=f"{place}/scratch")
+            if result.exit_code != 0:
+                raise failure(world, "base", (), "probe", result, log)
+            os.rename(f"{place}/scratch/upper{_GROUND}", f"{made}/ground")
+            marks = probe(world, Root(None), MANAGERS, log)
             record = BaseRecord(
                 name, HOST, created=now(), tools=report.tools(marks), endpoints=report.endpoints(marks)
             )

@@ -207,7 +207,6 @@ def probe(
     log: BuildLog,
     *,
     extra: str = "",
-    mounts: tuple[Mount, ...] = (),
 ) -> tuple[Mark, ...]:
     """Ask package managers in a root which servers they talk to: first their settings, with no network, then, with
     those servers alone, the servers themselves. `extra` is a script to run along with the first."""
@@ -216,7 +215,7 @@ def probe(
     script = extra + "".join(f"(\n{known.PROBE})\n" for known in modules.values()) + "true\n"
     closed = world._replace(endpoints=(), allowed_hosts=(), deadline=time.monotonic() + _PROBE_TIME_S)
     log.note("== probe")
-    run_script(closed, script, root, log, mounts=mounts)
+    run_script(closed, script, root, log)
     marks = log.marks[before:]
     for manager, known in modules.items():
         own = [mark for mark in marks if len(mark) > 1 and mark[1] == manager]

@@ -33,6 +33,8 @@ from pkgcache.runner import Remove
 VERSION = "v1"
 # Sessions' ids must be able to walk through to the trees below, also when root is the one who builds.
 _MODE = 0o711
+# Mounted by the supervisor; what packages' code leaves there is nobody else's business.
+_PRIVATE = 0o700
 
 
 class Store(NamedTuple):
@@ -65,7 +67,9 @@ def create(store: Store) -> None:
         for name in ("", "names", "bases", "layers", "work", "locks", "downloads", "logs"):
             try:
                 os.mkdir(f"{store.path}/{name}")
-                os.chmod(f"{store.path}/{name}", _MODE)
+                os.chmod(
+                    f"{store.path}/{name}", _PRIVATE if name in ("downloads", "logs", "locks") else _MODE
+                )
             except FileExistsError:
                 pass
     except OSError as error:

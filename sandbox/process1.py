@@ -119,6 +119,10 @@ def _become_quiet(setup: Setup, channel: socket.socket) -> None:
     os.umask(0o022)
     os.setsid()
     close_all_but((channel.fileno(), *(fd for fd in setup.command.stdio if fd is not None)))
+    # The lowest numbers are the command's; nothing else may be opened there.
+    while (fd := os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) <= 2:
+        pass
+    os.close(fd)
 
 
 def _set_up_and_start(setup: Setup, channel: socket.socket) -> int:
@@ -203,13 +207,11 @@ def _start(command: Command, terminal: int | None, channel: socket.socket) -> in
     os.close(tell)
     with open(told, "rb") as pipe:
         failure = pipe.read().decode()
-    null = os.open("/dev/null", os.O_RDWR)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     # A copy of the supervisor must not hold what only the command should.
-    held = {fd for fd in (*command.stdio, terminal) if fd is not None and fd > 2}
     for fd in (0, 1, 2):
-        if fd != null:
-            os.dup2(null, fd, inheritable=False)
-    for fd in held | ({null} if null > 2 else set()):
+        os.dup2(null, fd, inheritable=False)
+    for fd in {null, *(fd for fd in (*command.stdio, terminal) if fd is not None and fd > 2)}:
         os.close(fd)
     if not failure:
         say(channel, "started")

@@ -56,8 +56,9 @@ class RunSpec(NamedTuple):
     """One session.
 
     ``command`` empty means a shell. ``environment`` is all that the command gets beside what its terminal
-    brings. ``network``: none, limited or unrestricted; ``listeners``: what the proxy hears, as (role, port). ``scratch``: a directory that keeps the changes as ``upper`` (a layer being built); None for the
-    session's own directory. ``ca_bundle``: certificates (PEM) that the session trusts; empty leaves its own.
+    brings. ``network``: none, limited or unrestricted; ``listeners``: what the proxy hears, as (role, port).
+    ``scratch``: a directory that keeps the changes as ``upper`` (a layer being built); None for the session's own
+    directory. ``ca_bundle``: certificates (PEM) that the session trusts; empty leaves its own.
     """
 
     root: RootFs

@@ -43,9 +43,13 @@ def main() -> None:
     options = arguments.parser().parse_args()
     try:
         code = _run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not try to flush the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 128 + 13
     except Exception as error:
         code = tell(error, debug=options.debug)
-    sys.stdout.flush()
     sys.exit(code)
 
 
