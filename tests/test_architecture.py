@@ -88,7 +88,14 @@ TESTED_ELSEWHERE = {
     "netpolicy.errors": "exception classes alone",
     "pkgcache.errors": "exception classes alone",
     "pkgcache.runner": "types alone",
+    "sandbox.channel": "every session talks over it",
+    "sandbox.descriptors": "every session closes what it must not hold",
     "sandbox.errors": "exception classes alone",
+    "sandbox.launch": "whole sessions, in tests/integration",
+    "sandbox.process1": "whole sessions, in tests/integration",
+    "sandbox.restrict": "whole sessions, in tests/integration",
+    "sandbox.session": "whole sessions, in tests/integration",
+    "sandbox.supervise": "whole sessions, in tests/integration",
     "sandbox.syscalls": "wrappers of system calls, under every test that starts a session",
 }
 """Modules without a test file of their own, each with the reason."""
@@ -202,8 +209,12 @@ def test_each_module_has_its_test_file() -> None:
         if path.name == "__init__.py" or module in TESTED_ELSEWHERE:
             continue
         stem = parts[-1].strip("_")
-        folder = ROOT / "tests" / parts[0]
-        if not any(folder.rglob(f"test_{stem}.py")) and not any(folder.rglob(f"test_{stem}_*.py")):
+        folders = (ROOT / "tests" / parts[0], ROOT / "tests" / "integration")
+        if not any(
+            found
+            for folder in folders
+            for found in (*folder.rglob(f"test_{stem}.py"), *folder.rglob(f"test_{stem}_*.py"))
+        ):
             missing.append(module)
     assert not missing, (
         f"write tests/<package>/test_<module>.py, or say in TESTED_ELSEWHERE why not: {missing}"
@@ -218,6 +229,12 @@ def test_only_modules_that_exist_are_excused_from_a_test_file(module: str) -> No
 def test_files_stay_short_enough_to_be_read() -> None:
     lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 450} == {}
+
+
+def test_the_map_names_only_what_exists() -> None:
+    named = re.findall(r"`([\w./-]+/[\w./-]*)`", (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8"))
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def own_files() -> Iterator[Path]:
