@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 from time import time
 from typing import Literal
@@ -18,11 +17,11 @@ from netpolicy.policy import Request, Verdict, decide
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, WRITE
 from netpolicy.relay import RESET
+from netpolicy.upstream import MAX_HEAD, Outbox, Upstream
 from netpolicy.wall import Farewell, Wall
 
 _CHUNK = 262_144
 _ENOUGH = 262_144  # octets waiting for a slow reader before its source is left unread
-_MAX_HEAD = 65_536
 
 
 class Phase(Enum):
@@ -31,54 +30,6 @@ class Phase(Enum):
     EXCHANGING = "request and response"
     LEAVING = "with last bytes to flush"
     GONE = "all closed"
-
-
-class Outbox:
-    """Bytes for one socket that are not sent yet."""
-
-    __slots__ = ("_parts", "size")
-
-    def __init__(self) -> None:
-        self._parts: deque[memoryview] = deque()
-        self.size = 0
-
-    def put(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:
-        for part in parts:
-            if part:
-                self._parts.append(memoryview(part))
-                self.size += len(part)
-
-    def flush(self, target: socket.socket) -> int:
-        """Send what the socket takes; returns how much that was."""
-        total = 0
-        parts = self._parts
-        while parts:
-            try:
-                sent = target.sendmsg([parts[at] for at in range(min(len(parts), 32))])
-            except BlockingIOError:
-                break
-            total += sent
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.popleft())
-            if sent:
-                parts[0] = parts[0][sent:]
-        self.size -= total
-        return total
-
-
-class Upstream:
-    """A connection to one host, and what was written to and read from it for the present request."""
-
-    __slots__ = ("host", "http", "out", "received", "sent", "socket", "used")
-
-    def __init__(self, host: str, connection: socket.socket) -> None:
-        self.host = host
-        self.socket = connection
-        self.http = h11.Connection(h11.CLIENT, _MAX_HEAD)
-        self.out = Outbox()
-        self.used = False
-        self.sent = 0
-        self.received = 0
 
 
 class HttpConnection:
@@ -95,7 +46,7 @@ class HttpConnection:
         self._client = client
         self._port = port
         self._closed = closed
-        self._http = h11.Connection(h11.SERVER, _MAX_HEAD)
+        self._http = h11.Connection(h11.SERVER, MAX_HEAD)
         self._out = Outbox()
         self._phase = Phase.WAITING
         self._request: h11.Request | None = None

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from netpolicy.reactor import READ, WRITE, Reactor
 
-# One buffer serves every relay. Measured on loopback: 512 KiB moves more than 64 KiB by half, and more than
-# splice(2) through a pipe.
-BUFFER_SIZE = 512 * 1024
+# One buffer serves every relay. Measured on loopback: a GB costs 0.26 s of processor time with 1 MiB, 0.45 s with
+# 128 KiB; splice(2) through a pipe moves less than either.
+BUFFER_SIZE = 1024 * 1024
 
 # SO_LINGER with no time at all: close(2) sends a reset.
 RESET = struct.pack("ii", 1, 0)

@@ -1,0 +1,59 @@
+"""The far side of a plain HTTP exchange, and bytes that wait for a socket to take them."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterable
+
+import h11
+
+MAX_HEAD = 65_536  # octets of a request's or response's head
+
+
+class Outbox:
+    """Bytes for one socket that are not sent yet."""
+
+    __slots__ = ("_parts", "size")
+
+    def __init__(self) -> None:
+        self._parts: deque[memoryview] = deque()
+        self.size = 0
+
+    def put(self, parts: Iterable[bytes | bytearray | memoryview]) -> None:
+        for part in parts:
+            if part:
+                self._parts.append(memoryview(part))
+                self.size += len(part)
+
+    def flush(self, target: socket.socket) -> int:
+        """Send what the socket takes; returns how much that was."""
+        total = 0
+        parts = self._parts
+        while parts:
+            try:
+                sent = target.sendmsg([parts[at] for at in range(min(len(parts), 32))])
+            except BlockingIOError:
+                break
+            total += sent
+            while parts and sent >= len(parts[0]):
+                sent -= len(parts.popleft())
+            if sent:
+                parts[0] = parts[0][sent:]
+        self.size -= total
+        return total
+
+
+class Upstream:
+    """A connection to one host, and what was written to and read from it for the present request."""
+
+    __slots__ = ("host", "http", "out", "received", "sent", "socket", "used")
+
+    def __init__(self, host: str, connection: socket.socket) -> None:
+        self.host = host
+        self.socket = connection
+        self.http = h11.Connection(h11.CLIENT, MAX_HEAD)
+        self.out = Outbox()
+        self.used = False
+        self.sent = 0
+        self.received = 0
