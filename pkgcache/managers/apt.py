@@ -62,7 +62,7 @@ rm -f /var/cache/apt/*.bin
 """
 
 PROBE = f"""command -v apt-get >/dev/null || exit 0
-apt-get indextargets --format '{MARK}endpoint\tapt\t$(REPO_URI)\t$(SOURCESENTRY)' | sort -u
+apt-get indextargets --no-release-info --format '{MARK}endpoint\tapt\t$(REPO_URI)\t$(SOURCESENTRY)' | sort -u
 printf '{MARK}tool\tapt\t%s\n' "$(apt-get --version | sed -n '1s/^apt \\([^ ]*\\).*/\\1/p')"
 """
 FOLLOW = ""
