@@ -68,6 +68,7 @@ def judge(seen: Seen) -> list[Finding]:
     ]
 
 
+_UNTRIED = "could not be tried; see the findings above"
 _ASK = "ask the machine's administrator for the line above"
 
 
@@ -136,12 +137,14 @@ def _setting(key: str, value: str, found: str | None) -> Finding:
 
 def _user_namespaces(seen: Seen) -> Finding:
     name, why = "user namespaces", "they hold every wall of a session; without them no session starts"
-    for step in ("user-namespace", "mount"):
-        problem = seen.tried.get(step, "could not be tried")
-        if problem:
-            what = "making namespaces" if step == "user-namespace" else "mounting in them"
-            remedy = "see the findings above; in a container, start it with user namespaces allowed"
-            return Finding(name, MISSING, f"{what}: {problem}", why, remedy, _ASK, required=True)
+    remedy = (
+        "undo what forbids them: a setting named above, a container's profile "
+        "(docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined), or a chroot"
+    )
+    for step, what in (("user-namespace", "making namespaces"), ("mount", "mounting in them")):
+        if not _worked(seen, step):
+            detail = f"{what}: {seen.tried.get(step, 'could not be tried')}"
+            return Finding(name, MISSING, detail, why, remedy, _ASK, required=True)
     return Finding(name, OK, "made one and mounted in it", why, required=True)
 
 
@@ -171,7 +174,7 @@ def _id_range(seen: Seen) -> Finding:
     if options:
         commands.append(f"sudo usermod {' '.join(options)} {seen.user}")
     if not problems and not _worked(seen, "id-range"):
-        problems.append(seen.tried.get("id-range") or "could not be tried")
+        problems.append(seen.tried.get("id-range") or _UNTRIED)
     if problems:
         without = "nothing to do: sessions use a single id (--ids single)"
         return Finding(name, DEGRADED, "; ".join(problems), why, " && ".join(commands), without)
@@ -191,10 +194,10 @@ def _data(seen: Seen) -> Finding:
 
 def _overlay(seen: Seen) -> Finding:
     name, why = "overlay", "what a session changes is laid over what it must not change"
-    problem = seen.tried.get("overlay")
-    if problem is None:
-        return Finding(name, MISSING, "could not be tried: see the findings above", why, required=True)
-    if problem == "":
+    if "overlay" not in seen.tried:
+        return Finding(name, MISSING, _UNTRIED, why, required=True)
+    problem = seen.tried["overlay"]
+    if not problem:
         return Finding(
             name, OK, "changed and removed files through one in the data directory", why, required=True
         )
@@ -207,11 +210,10 @@ def _overlay(seen: Seen) -> Finding:
 
 def _mounts(seen: Seen) -> Finding:
     name, why = "mounts", "each session has a /proc, a /tmp and terminals of its own"
-    problems = [
-        f"{step}: {seen.tried.get(step, 'could not be tried')}"
-        for step in ("proc", "tmpfs", "devpts")
-        if not _worked(seen, step)
-    ]
+    steps = ("proc", "tmpfs", "devpts")
+    if not all(step in seen.tried for step in steps):
+        return Finding(name, MISSING, _UNTRIED, why, required=True)
+    problems = [f"{step}: {seen.tried[step]}" for step in steps if seen.tried[step]]
     if not problems:
         return Finding(name, OK, "mounted proc, tmpfs and devpts", why, required=True)
     remedy = "in a container, start it with all of /proc (docker: --security-opt systempaths=unconfined)"
@@ -221,10 +223,11 @@ def _mounts(seen: Seen) -> Finding:
 def _network(seen: Seen) -> Finding:
     name, why = "network namespace", "a session's connections end at the proxy, which decides what may leave"
     for step in ("loopback", "local-routes"):
-        if not _worked(seen, step):
-            detail = f"{step}: {seen.tried.get(step, 'could not be tried')}"
-            remedy = "upgrade to a kernel of a Debian release; this one lacks routing tables"
-            return Finding(name, MISSING, detail, why, remedy, _ASK, required=True)
+        if step not in seen.tried:
+            return Finding(name, MISSING, _UNTRIED, why, required=True)
+        if seen.tried[step]:
+            remedy = "boot a kernel with network namespaces and routing tables (every Debian kernel has them)"
+            return Finding(name, MISSING, f"{step}: {seen.tried[step]}", why, remedy, _ASK, required=True)
     return Finding(name, OK, "every address leads to the session's own loopback", why, required=True)
 
 
@@ -235,8 +238,11 @@ def _nft(seen: Seen) -> Finding:
     )
     if _worked(seen, "nft"):
         return Finding(name, OK, "made a table in a network namespace", why)
-    detail = seen.tried.get("nft", "could not be tried")
-    return Finding(name, DEGRADED, detail, why, "sudo modprobe -a nf_tables nft_chain_nat nft_redir", _ASK)
+    if "nft" not in seen.tried:
+        return Finding(name, DEGRADED, _UNTRIED, why)
+    return Finding(
+        name, DEGRADED, seen.tried["nft"], why, "sudo modprobe -a nf_tables nft_chain_nat nft_redir", _ASK
+    )
 
 
 def _pidfd(seen: Seen) -> Finding:
