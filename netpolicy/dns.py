@@ -33,7 +33,6 @@ class Query:
     labels: tuple[bytes, ...]
     type: int
     klass: int
-    size: int
     edns: bool
     edns_version: int = 0
 
@@ -57,9 +56,9 @@ def parse(message: bytes) -> Query:
     klass = int.from_bytes(message[at + 2 : at + 4], "big")
     question = message[12 : at + 4]
     at += 4
-    size, version = 512, 0
+    version = 0
     if counts[3]:
-        size, version, at = _edns(message, at)
+        version, at = _edns(message, at)
     if at != len(message):
         raise PeerError("the DNS query has bytes that belong to nothing")
     return Query(
@@ -69,14 +68,16 @@ def parse(message: bytes) -> Query:
         labels,
         kind,
         klass,
-        size,
         bool(counts[3]),
         version,
     )
 
 
-def answer(message: bytes, names: SyntheticNames, stream: bool = False) -> bytes | None:
-    """The response to one message; None when there is none to give. `stream` lifts the size limit (TCP)."""
+def answer(message: bytes, names: SyntheticNames) -> bytes | None:
+    """The response to one message; None when there is none to give.
+
+    One question and at most one record always fit 512 octets, the least that every client takes.
+    """
     try:
         query = parse(message)
     except PeerError as error:
@@ -89,11 +90,7 @@ def answer(message: bytes, names: SyntheticNames, stream: bool = False) -> bytes
         return _response(query, BADVERS)
     if query.klass != IN:
         return _response(query, REFUSED)
-    rcode, data = _data(query, names)
-    response = _response(query, rcode, data)
-    if not stream and len(response) > query.size:
-        return _response(query, rcode, truncated=True)
-    return response
+    return _response(query, *_data(query, names))
 
 
 def _data(query: Query, names: SyntheticNames) -> tuple[int, bytes | None]:
@@ -149,9 +146,9 @@ def _packed_v6(parts: list[str]) -> bytes | None:
     return bytes.fromhex("".join(parts))
 
 
-def _response(query: Query, rcode: int, data: bytes | None = None, truncated: bool = False) -> bytes:
+def _response(query: Query, rcode: int, data: bytes | None = None) -> bytes:
     # QR and RA set; RD copied.
-    flags = 0x8080 | query.recursion_desired << 8 | truncated << 9 | rcode & 15
+    flags = 0x8080 | query.recursion_desired << 8 | rcode & 15
     counts = (1, 0 if data is None else 1, 0, 1 if query.edns else 0)
     parts = [query.id.to_bytes(2, "big"), flags.to_bytes(2, "big")]
     parts += [count.to_bytes(2, "big") for count in counts]
@@ -186,11 +183,10 @@ def _labels(message: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
     return tuple(labels), at
 
 
-def _edns(message: bytes, at: int) -> tuple[int, int, int]:
-    """RFC 6891: the answer size that the client takes, the version, and where the record ends."""
+def _edns(message: bytes, at: int) -> tuple[int, int]:
+    """RFC 6891: the version, and where the record ends."""
     if at + 11 > len(message) or message[at : at + 3] != b"\x00\x00\x29":
         raise PeerError("the DNS query's further record is not EDNS")
-    size = max(512, int.from_bytes(message[at + 3 : at + 5], "big"))
     version = message[at + 6]
     end = at + 11 + int.from_bytes(message[at + 9 : at + 11], "big")
     at += 11
@@ -201,7 +197,7 @@ def _edns(message: bytes, at: int) -> tuple[int, int, int]:
         at += int.from_bytes(message[at - 2 : at], "big")
     if at != end or end > len(message):
         raise PeerError("the DNS query's EDNS record is malformed")
-    return size, version, end
+    return version, end
 
 
 def _wire_name(name: str) -> bytes:

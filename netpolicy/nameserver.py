@@ -95,7 +95,7 @@ class DnsStream:
             end = 2 + int.from_bytes(self._in[:2], "big")
             if len(self._in) < end:
                 return
-            response = dns.answer(bytes(self._in[2:end]), self._wall.names, stream=True)
+            response = dns.answer(bytes(self._in[2:end]), self._wall.names)
             del self._in[:end]
             if response is not None:
                 self._out += len(response).to_bytes(2, "big") + response
