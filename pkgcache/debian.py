@@ -68,7 +68,7 @@ _BOOTSTRAP = "mmdebstrap --mode=root --variant=apt --skip=check/empty,chroot/mou
 # mmdebstrap writes the sources before it contacts anyone; there it is stopped.
 _ASK_SOURCES = f"""{require("mmdebstrap", "command -v mmdebstrap")}cd /tmp
 {_BOOTSTRAP} --setup-hook='sed "s/^/{MARK}source\\t/" "$1/etc/apt/sources.list"; exit 1' "$1" /tmp/asked 2>&1
-apt-get indextargets --no-release-info --format '{MARK}target\t$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)' 2>/dev/null | sort -u
+apt-get indextargets --no-release-info --format '{MARK}target\t$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)' 2>/dev/null
 . /etc/os-release
 printf '{MARK}system\t%s\t%s\n' "$ID" "$VERSION_CODENAME"
 """

@@ -31,7 +31,7 @@ def read_mark(line: str) -> Mark | None:
 
 
 def endpoint(manager: str, url: str, source: str) -> Endpoint | None:
-    """The server of an http or https address; None for others (files, `direct`, `off`, address literals in brackets)."""
+    """The server of an http or https address; None for others (files, `direct`, IPv6 literals)."""
     match = _URL.fullmatch(url.strip())
     if match is None:
         return None

@@ -59,7 +59,8 @@ def parse_packages(
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(manager, canonical specs) in the order of installation; the specs are sorted and none is repeated.
 
-    Managers without a spec are left out. `where` names the mapping in messages, as in "packages.pip[2]". Raises InputError.
+    Managers without a spec are left out. `where` names the mapping in messages, as in "packages.pip[2]".
+    Raises InputError.
     """
     for manager in packages:
         if manager not in MANAGERS:

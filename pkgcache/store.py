@@ -123,8 +123,10 @@ def hold(paths: Iterable[str]) -> Lease:
     """A lease on these directories of the store. Raises StoreError when one of them is gone or going."""
     fds: list[int] = []
     try:
+        # Appended one by one, so that a failure knows what is open.
         for path in paths:
-            fds.append(_lock_directory(path, fcntl.LOCK_SH))
+            fd = _lock_directory(path, fcntl.LOCK_SH)
+            fds.append(fd)
     except OSError as error:
         Lease(tuple(fds)).close()
         raise StoreError(

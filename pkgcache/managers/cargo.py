@@ -34,7 +34,8 @@ CARGO_NET_RETRY=0 cargo install --root /tmp/none a 2>&1 | sed -n 's/.*`\\(https*
 while read -r url; do
   printf '{MARK}endpoint\tcargo\t%s\t%s\n{MARK}follow\tcargo\t%s\n' "$url" "$from" "$url"
 done
-printf '{MARK}tool\tcargo\t%s\n{MARK}tool\trustc\t%s\n' "$(cargo --version | cut -d' ' -f2)" "$(rustc --version | cut -d' ' -f2)"
+printf '{MARK}tool\tcargo\t%s\n' "$(cargo --version | cut -d' ' -f2)"
+printf '{MARK}tool\trustc\t%s\n' "$(rustc --version | cut -d' ' -f2)"
 """
 # The index's configuration names the servers of the archives and of the interface.
 FOLLOW = f"""for url in "$@"; do

@@ -68,11 +68,12 @@ printf '{MARK}follow\tnpm\tregistry\n'
 printf '{MARK}tool\tnode\t%s\n{MARK}tool\tnpm\t%s\n' "$(node --version)" "$(npm --version)"
 """
 # The registry's documents name the server of the archives; npm itself is on every public registry and its mirrors.
-FOLLOW = f"""printf '{MARK}endpoint\tnpm\t%s\tthe registry\n' "$(npm view npm dist.tarball --cache /tmp/npm --logs-max=0)"
+FOLLOW = f"""archive=$(npm view npm dist.tarball --cache /tmp/npm --logs-max=0)
+printf '{MARK}endpoint\tnpm\t%s\tthe registry\n' "$archive"
 """
 
 
-def recipe(specs: tuple[str, ...], base: str) -> tuple[Phase, ...]:
+def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """Unpack with the cache at hand, then run the packages' own scripts without it."""
     cache = Cache("npm", _CACHE, writable=True)
     return (

@@ -100,7 +100,7 @@ END
 """
 
 
-def recipe(specs: tuple[str, ...], base: str) -> tuple[Phase, ...]:
+def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """One phase: a source package's metadata can only be had by running its code, so nothing can be split off."""
     cache = Cache("pip", _CACHE, writable=True)
     return (Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(cache,)),)
