@@ -1,15 +1,11 @@
 """Runs the jobs of package builds, each in a session of its own: the isolation that pkgcache does not know."""
 
-import os
 from collections.abc import Mapping
 
 from netpolicy.policy import Endpoint, Policy, compile_policy, listening_ports
 from pkgcache.runner import Job, Remove, Result, Runner
 from sandbox import session
 from sandbox.idmap import IdMap
-from sandbox.inroot import Opened, open_in
-from sandbox.operations import WriteFile
-from sandbox.plan import own_files
 from sandbox.removal import remove_tree
 from sandbox.spec import HostMount, RootFs, RunSpec, base_environment
 from sandbox.stdio import collect
@@ -35,7 +31,7 @@ def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner
         )
         report = session.run(spec, ids, data, policy, lambda: collect(job.output))
         if job.scratch is not None:
-            _leave_only_changes(spec, job.scratch, ids)
+            _leave_only_changes(job.scratch, ids)
         if report.message:
             job.output(f"{report.message}\n".encode())
         refused = tuple(f"{entry['host']}:{entry['port']}" for entry in report.egress.denied)
@@ -59,24 +55,7 @@ def _policy(job: Job) -> Policy:
     return compile_policy("limited", job.allowed_hosts, endpoints, allow_package_managers=bool(endpoints))
 
 
-def _leave_only_changes(spec: RunSpec, scratch: str, ids: IdMap) -> None:
-    """Take out of the upper directory what the session itself brought: its own files, /tmp, overlayfs's work."""
-    upper = f"{scratch}/upper"
-    for operation in own_files(spec):
-        if isinstance(operation, WriteFile):
-            _remove_unchanged(upper, operation.target, operation.content)
-    remove_tree(f"{upper}/tmp", ids)
+def _leave_only_changes(scratch: str, ids: IdMap) -> None:
+    """Take out of the upper directory what is not worth keeping: /tmp, and overlayfs's own work beside it."""
+    remove_tree(f"{scratch}/upper/tmp", ids)
     remove_tree(f"{scratch}/work", ids)
-
-
-def _remove_unchanged(upper: str, path: str, content: bytes) -> None:
-    folder, name = path.rsplit("/", 1)
-    try:
-        with Opened(open_in(upper, folder, os.O_PATH | os.O_DIRECTORY)) as parent:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with open(os.open(name, flags, dir_fd=parent.fd), "rb") as file:
-                if file.read(len(content) + 1) == content:
-                    os.unlink(name, dir_fd=parent.fd)
-    except OSError:
-        # Gone, replaced, or no longer ours: it is a change of the build's, and stays.
-        return

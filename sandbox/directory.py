@@ -86,8 +86,8 @@ class SessionDirectory:
         return f"{self.path}/root"
 
     def layout(self) -> Layout:
-        """The same directories for the planner."""
-        return Layout(self.upper, f"{self.path}/work", f"{self.path}/stage", self.outputs)
+        """The same directories for the planner, which knows the ground."""
+        return Layout(self.upper, f"{self.path}/work", f"{self.path}/stage", self.outputs, "")
 
     def copy_in(self, sources: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Copy each (file of the host, target) in; returns (copy, target). HostError names what can't be copied."""

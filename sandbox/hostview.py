@@ -26,8 +26,8 @@ class Entry(NamedTuple):
 class HostFacts(NamedTuple):
     """What the planner needs to know of the host and the layers.
 
-    ``trees``: the top directories that hold something: path in the session → the directories that hold it, topmost
-    first. ``split``: directories with mounts below → their entries. ``links``: /bin and its like → where to.
+    ``trees``: the machine's directories that are shown: path in the session → the directories that hold it, those of
+    layers first. ``split``: directories with mounts below → their entries. ``links``: /bin and its like → where to.
     """
 
     trees: tuple[tuple[str, tuple[str, ...]], ...]
@@ -69,12 +69,8 @@ def read_mounts() -> frozenset[str]:
 def read_host(layers: tuple[str, ...]) -> HostFacts:
     """Look at the machine's own root and at the top of each layer."""
     mounts = read_mounts()
-    held: dict[str, list[str]] = {}
-    for layer in layers:
-        for entry in os.scandir(layer):
-            if entry.is_dir(follow_symlinks=False):
-                held.setdefault(f"/{entry.name}", []).append(entry.path)
     links = []
+    shown = [path for path in SHOWN if os.path.isdir(path)]
     for name in LINKED:
         path = f"/{name}"
         try:
@@ -82,19 +78,16 @@ def read_host(layers: tuple[str, ...]) -> HostFacts:
         except FileNotFoundError:
             continue
         except OSError:
-            held.setdefault(path, []).append(path)
-    for path in SHOWN:
-        if os.path.isdir(path):
-            held.setdefault(path, []).append(path)
+            shown.append(path)
+    trees = [(path, (*(f"{layer}{path}" for layer in layers if _holds(layer, path)), path)) for path in shown]
     split: dict[str, tuple[Entry, ...]] = {}
-    for path, sources in held.items():
-        if path in SHOWN or path.lstrip("/") in LINKED:
-            _split(path, tuple(sources), mounts, split)
-    return HostFacts(
-        trees=tuple((path, tuple(sources)) for path, sources in sorted(held.items())),
-        split=tuple(split.items()),
-        links=tuple(links),
-    )
+    for path, sources in trees:
+        _split(path, sources, mounts, split)
+    return HostFacts(trees=tuple(trees), split=tuple(split.items()), links=tuple(links))
+
+
+def _holds(layer: str, path: str) -> bool:
+    return os.path.isdir(f"{layer}{path}") and not os.path.islink(f"{layer}{path}")
 
 
 def _split(

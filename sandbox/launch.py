@@ -5,14 +5,16 @@ import select
 import signal
 import socket
 from types import TracebackType
+from typing import NamedTuple
 
 from sandbox import channel as channel_
-from sandbox import hostview, idmap, seccomp
+from sandbox import ground, hostview, idmap, seccomp
 from sandbox import syscalls as sys_
 from sandbox.directory import SessionDirectory
 from sandbox.errors import HostError, InputError, SetupError
 from sandbox.idmap import IdMap
-from sandbox.plan import HostTree, Layout, Plan, make_plan
+from sandbox.operations import Operation
+from sandbox.plan import HostTree, Layout, Plan, ground_steps, make_plan
 from sandbox.process1 import Command, Setup, TerminalSettings, run
 from sandbox.spec import RunSpec
 from sandbox.stdio import Stdio
@@ -30,19 +32,35 @@ NAMESPACES = (
 _TTY_GROUP = 5
 
 
-def plan_for(spec: RunSpec, ids: IdMap, layout: Layout, files: tuple[tuple[str, str], ...] = ()) -> Plan:
-    """The plan of a session on this machine. InputError when a host directory can't be shown as asked."""
+class Prepared(NamedTuple):
+    """A plan, and the ground that it stands on: where, and its steps (none when a base is written in place)."""
+
+    plan: Plan
+    ground: str
+    steps: tuple[Operation, ...]
+
+
+def prepare(
+    spec: RunSpec, ids: IdMap, data: str, layout: Layout, files: tuple[tuple[str, str], ...] = ()
+) -> Prepared:
+    """The plan of a session on this machine; makes nothing. ``layout.ground`` is filled in.
+
+    InputError when a host directory can't be shown as asked.
+    """
     host = hostview.read_host(spec.root.layers) if spec.root.base is None else None
     if spec.workspace is not None and not spec.workspace.writable:
         _check_workspace(spec.workspace.source, layout)
-    return make_plan(
+    steps = ground_steps(spec, host)
+    path = ground.path_of(data, ids, steps)
+    plan = make_plan(
         spec,
-        layout,
+        layout._replace(ground=path),
         host=host,
         translate_ids=os.geteuid() == 0,
         tty_group=sum(extent.size for extent in ids.gids) > _TTY_GROUP,
         files=files,
     )
+    return Prepared(plan, path, steps)
 
 
 def _check_workspace(source: str, layout: Layout) -> None:
@@ -100,7 +118,6 @@ def start(
     directory: SessionDirectory,
     plan: Plan,
     *,
-    upper: str,
     filter_: bytes,
     stdio: Stdio,
     terminal: TerminalSettings | None,
@@ -108,7 +125,6 @@ def start(
     """Start process 1, give it its ids and its host trees, and let it go on. It reports on its channel."""
     setup = Setup(
         plan=plan,
-        upper=upper,
         root=directory.root,
         network=spec.network,
         listeners=spec.listeners,

@@ -18,7 +18,11 @@ Trees = tuple[int, ...]
 
 
 class Overlay(NamedTuple):
-    """An overlay at ``target``: ``lowers`` topmost first, changes below ``upper`` at the same path."""
+    """An overlay at ``target``: ``lowers`` topmost first, changes below ``upper`` at the same path.
+
+    The kernel writes nothing of it to the disk on purpose (``volatile``): what a crash of the machine interrupts is
+    thrown away, and who keeps the changes flushes them.
+    """
 
     target: str
     lowers: tuple[str, ...]
@@ -32,7 +36,7 @@ class Overlay(NamedTuple):
         os.makedirs(self.work, mode=0o700, exist_ok=True)
         with make_directory(self.upper, self.target) as upper:
             lowers = ":".join(_escaped(lower) for lower in self.lowers)
-            data = f"lowerdir={lowers},upperdir={_FD}/{upper.fd},workdir={_escaped(self.work)},userxattr"
+            data = f"lowerdir={lowers},upperdir={_FD}/{upper.fd},workdir={_escaped(self.work)},userxattr,volatile"
             # mount(2) takes one page of options.
             if len(os.fsencode(data)) >= os.sysconf("SC_PAGE_SIZE"):
                 raise OSError(7, f"the paths of {len(self.lowers)} layers are too long for one mount")
@@ -40,19 +44,6 @@ class Overlay(NamedTuple):
                 sys_.mount("overlay", root, "overlay", sys_.MS_NODEV, data)
             else:
                 _mount_at(root, self.target, "overlay", "overlay", sys_.MS_NODEV, data)
-
-
-class PlainRoot(NamedTuple):
-    """The directory ``upper`` itself as the root, for a session whose layers are mounted piece by piece."""
-
-    upper: str
-
-    def describe(self) -> str:
-        return "root: a directory of the session's own"
-
-    def execute(self, root: str, trees: Trees = ()) -> None:
-        sys_.mount(self.upper, root, None, sys_.MS_BIND)
-        sys_.mount("", root, None, sys_.MS_BIND | sys_.MS_REMOUNT | sys_.MS_NODEV)
 
 
 class InPlaceRoot(NamedTuple):
@@ -332,7 +323,6 @@ class Hidden(NamedTuple):
 
 Operation = (
     Overlay
-    | PlainRoot
     | InPlaceRoot
     | Attach
     | Bind

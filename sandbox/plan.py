@@ -13,7 +13,6 @@ from sandbox.operations import (
     Masked,
     Operation,
     Overlay,
-    PlainRoot,
     Proc,
     Pts,
     ReadOnly,
@@ -23,7 +22,7 @@ from sandbox.operations import (
     Tmpfs,
     WriteFile,
 )
-from sandbox.spec import CA_BUNDLE, HOSTNAME, OUTPUTS, TRUST_FILE, UPLOADS, WORKSPACE, RootFs, RunSpec
+from sandbox.spec import CA_BUNDLE, HOSTNAME, OUTPUTS, TRUST_FILE, UPLOADS, WORKSPACE, RunSpec
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # What container engines hide of /proc as well: the kernel's own secrets and switches.
@@ -63,6 +62,7 @@ WRITABLE_ON_HOST = (
     "/usr/local/sbin",
     "/usr/local/share",
 )
+_OWN_ON_HOST = ("/etc/group", "/etc/hostname", "/etc/hosts", "/etc/passwd", "/etc/resolv.conf")
 EMPTY_ON_HOST = (
     ("/home", 0o755),
     ("/media", 0o755),
@@ -84,13 +84,14 @@ _GROUP = "root:x:0:\ndaemon:x:1:\ntty:x:5:\nstaff:x:50:\nusers:x:100:\nnogroup:x
 
 
 class Layout(NamedTuple):
-    """Where the session's own directories are on the host: its changes, overlayfs's work, staged host trees, and
-    what it leaves in /mnt/session/outputs."""
+    """Where things are on the host: the session's changes, overlayfs's work, staged host trees, what it leaves in
+    /mnt/session/outputs, and the ground: the topmost layer, which all sessions of its kind share."""
 
     upper: str
     work: str
     stage: str
     outputs: str
+    ground: str
 
 
 class HostTree(NamedTuple):
@@ -101,18 +102,15 @@ class HostTree(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """``upper``: steps inside the session's upper directory; ``root``: steps inside the new root, in order.
+    """``root``: the steps inside the new root, in order. ``trees``: what the supervisor opens and passes in, in the
+    order that the steps number them."""
 
-    ``trees``: what the supervisor opens and passes in, in the order that the steps number them.
-    """
-
-    upper: tuple[Operation, ...]
     root: tuple[Operation, ...]
     trees: tuple[HostTree, ...]
 
     def describe(self) -> list[str]:
         """One line a step, in the order of execution."""
-        return [operation.describe() for operation in (*self.upper, *self.root)]
+        return [operation.describe() for operation in self.root]
 
 
 class _Trees:
@@ -145,22 +143,16 @@ def make_plan(
     copies already made, as (path on the host, target).
     """
     trees = _Trees(translate_ids)
-    upper: list[Operation] = []
     root: list[Operation] = []
     if spec.root.in_place:
         assert spec.root.base is not None
         root.append(InPlaceRoot(spec.root.base))
-        root.extend(own_files(spec))
+        root.extend(_own_files(spec))
+    elif host is None:
+        assert spec.root.base is not None
+        root.append(_overlay("/", (layout.ground, *spec.root.layers, spec.root.base), layout))
     else:
-        if host is None:
-            upper.extend(own_files(spec))
-            root.append(_whole(spec.root, layout))
-        else:
-            upper.extend(_host_skeleton(host))
-            upper.extend(own_files(spec))
-            root.append(PlainRoot(layout.upper))
-            root.extend(_host_pieces(host, layout))
-        upper.append(Directory("/tmp", 0o1777))
+        root.extend(_host_root(host, layout, spec.root.layers, _folders(ground_steps(spec, host))))
     root.extend(_kernel_file_systems(tty_group))
     root.extend(Directory(path) for path in (WORKSPACE, UPLOADS))
     # A mount of its own: the session can't put a link in its place that leads elsewhere when it is collected.
@@ -170,11 +162,24 @@ def make_plan(
         tree = trees.add(mount.source, recursive=True)
         root.append(Bind(mount.source, mount.target, mount.writable, tree))
     root.extend(Bind(source, target, writable=False) for source, target in files)
-    return Plan(tuple(upper), tuple(root), tuple(trees.opened))
+    return Plan(tuple(root), tuple(trees.opened))
 
 
-def own_files(spec: RunSpec) -> list[Operation]:
-    """The files that every session gets from sandboxsh itself."""
+def ground_steps(spec: RunSpec, host: HostFacts | None) -> tuple[Operation, ...]:
+    """What makes the ground of ``spec``: the files that every session gets from sandboxsh itself."""
+    if spec.root.in_place:
+        return ()
+    skeleton = [] if host is None else _host_skeleton(host)
+    folders = [Directory("/tmp", 0o1777), *(Directory(path) for path in (WORKSPACE, OUTPUTS, UPLOADS))]
+    return (*skeleton, *_own_files(spec), *folders)
+
+
+def _overlay(target: str, lowers: tuple[str, ...], layout: Layout) -> Overlay:
+    name = target.strip("/").replace("/", "-") or "root"
+    return Overlay(target, lowers, layout.upper, f"{layout.work}/{name}")
+
+
+def _own_files(spec: RunSpec) -> list[Operation]:
     nameserver = "" if spec.network == "none" else f"nameserver {RESOLVER}\noptions timeout:5 attempts:2\n"
     hosts = f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {HOSTNAME}\n"
     files: list[Operation] = [
@@ -194,11 +199,6 @@ def own_files(spec: RunSpec) -> list[Operation]:
 RESOLVER = "198.18.0.1"
 
 
-def _whole(root: RootFs, layout: Layout) -> Operation:
-    assert root.base is not None
-    return Overlay("/", (*root.layers, root.base), layout.upper, f"{layout.work}/root")
-
-
 def _host_skeleton(host: HostFacts) -> list[Operation]:
     steps: list[Operation] = [Directory(path, mode) for path, mode in EMPTY_ON_HOST]
     steps.extend(Directory(path) for path in WRITABLE_ON_HOST)
@@ -208,22 +208,34 @@ def _host_skeleton(host: HostFacts) -> list[Operation]:
     return steps
 
 
-def _host_pieces(host: HostFacts, layout: Layout) -> list[Operation]:
+def _folders(steps: tuple[Operation, ...]) -> frozenset[str]:
+    """Every directory that ``steps`` make."""
+    found: set[str] = set()
+    for step in steps:
+        if isinstance(step, Directory | Symlink | WriteFile | Hidden):
+            parts = step.target.split("/")[1:]
+            depth = len(parts) if isinstance(step, Directory) else len(parts) - 1
+            found.update("/" + "/".join(parts[:end]) for end in range(1, depth + 1))
+    return frozenset(found)
+
+
+def _host_root(
+    host: HostFacts, layout: Layout, layers: tuple[str, ...], grounded: frozenset[str]
+) -> list[Operation]:
     split = dict(host.split)
-    own = frozenset(("/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/group"))
-    hidden = frozenset(HIDDEN_ON_HOST)
-    steps: list[Operation] = []
+    hidden = frozenset((*HIDDEN_ON_HOST, *_OWN_ON_HOST))
+    steps: list[Operation] = [_overlay("/", (layout.ground, *layers), layout)]
 
     def show(path: str, sources: tuple[str, ...]) -> None:
         if path in hidden:
             return
         if path not in split:
-            work = f"{layout.work}/{path.strip('/').replace('/', '-')}"
-            steps.append(Overlay(path, sources, layout.upper, work))
+            ground = (f"{layout.ground}{path}",) if path in grounded else ()
+            steps.append(_overlay(path, (*ground, *sources), layout))
             return
         for entry in split[path]:
             where = f"{path}/{entry.name}"
-            if where in own or where in hidden:
+            if where in hidden:
                 continue
             if entry.kind == "directory":
                 show(where, entry.sources)
@@ -272,5 +284,5 @@ def _workspace(spec: RunSpec, layout: Layout, trees: _Trees) -> list[Operation]:
     if tree is not None:
         lower = f"{layout.stage}/{tree}"
         steps.append(Attach(tree, lower, workspace.source))
-    steps.append(Overlay(WORKSPACE, (lower,), layout.upper, f"{layout.work}/workspace"))
+    steps.append(_overlay(WORKSPACE, (lower,), layout))
     return steps

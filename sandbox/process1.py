@@ -42,7 +42,6 @@ class Setup(NamedTuple):
     """All that process 1 needs. ``root``: an empty directory of the host's that becomes the root's mount point."""
 
     plan: Plan
-    upper: str
     root: str
     network: str
     listeners: tuple[tuple[str, int], ...]
@@ -143,8 +142,6 @@ def _set_up_and_start(setup: Setup, channel: socket.socket) -> int:
     restrict.forbid_inspection()
     _step("setting the host name", socket.sethostname, HOSTNAME)
     _step("making mounts private", sys_.mount, "", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
-    for operation in setup.plan.upper:
-        _step(operation.describe(), operation.execute, setup.upper, trees)
     _build_root(setup.plan.root, setup.root, trees)
     _step("entering the new root", _enter, setup.root)
     terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None

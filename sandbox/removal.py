@@ -25,13 +25,21 @@ def remove_tree(path: str, ids: IdMap) -> None:
 
 
 def as_owner(ids: IdMap, work: Callable[[], None]) -> None:
-    """Run ``work`` in a child that owns every file of ``ids``. SetupError carries the child's error.
+    """Run ``work`` in a child that may do what the owners of ``ids`` may, and the caller too.
 
-    Root owns them already and works in a child all the same, so that both ways behave alike.
+    Root may do that as it is; everybody else becomes the session's root. SetupError carries the child's error.
     """
+    _in_child(ids, work, translated=os.geteuid() != 0)
+
+
+def as_session_root(ids: IdMap, work: Callable[[], None]) -> None:
+    """Run ``work`` in a child as the root of sessions with ``ids``: what it makes is theirs."""
+    _in_child(ids, work, translated=True)
+
+
+def _in_child(ids: IdMap, work: Callable[[], None], *, translated: bool) -> None:
     told, tell = os.pipe2(os.O_CLOEXEC)
     go_read, go_write = os.pipe2(os.O_CLOEXEC)
-    translated = os.geteuid() != 0
     pid = sys_.clone(sys_.CLONE_NEWUSER if translated else 0)
     if pid == 0:
         code = 1

@@ -31,7 +31,7 @@ def drop_capabilities() -> None:
 
     HostError when the kernel has a capability that can't be named here: it could not be dropped.
     """
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+    with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
         last = int(file.read())
     kept = frozenset(KEPT.values())
     for number in range(last + 1):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from netpolicy.policy import Policy
-from sandbox import launch, outputs
+from sandbox import ground, launch, outputs
 from sandbox.directory import SessionDirectory, sweep
 from sandbox.egress import Egress, Summary
 from sandbox.idmap import IdMap
@@ -48,20 +48,20 @@ def run(
     filter_ = launch.load_filter(data, ids)
     with SessionDirectory(data, ids) as directory:
         layout = directory.layout()
-        upper = directory.upper
         if spec.scratch is not None:
             layout = layout._replace(upper=f"{spec.scratch}/upper", work=f"{spec.scratch}/work")
-            upper = layout.upper
             for folder in (layout.upper, layout.work):
                 directory.make(folder)
-        plan = launch.plan_for(spec, ids, layout, directory.copy_in(spec.files))
+        prepared = launch.prepare(spec, ids, data, layout, directory.copy_in(spec.files))
+        if prepared.steps:
+            ground.ensure(prepared.ground, ids, prepared.steps)
         with Signals() as signals, Egress(policy, os.path.basename(directory.path), log) as egress:
             stdio = connect()
             terminal = None
             if stdio.terminal is not None:
                 terminal = settings(stdio.terminal, reading=stdio.typed)
             with launch.start(
-                spec, ids, directory, plan, upper=upper, filter_=filter_, stdio=stdio, terminal=terminal
+                spec, ids, directory, prepared.plan, filter_=filter_, stdio=stdio, terminal=terminal
             ) as running:
                 outcome, message = supervise(
                     running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=begun

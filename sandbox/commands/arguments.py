@@ -3,7 +3,6 @@
 import argparse
 import os
 from collections.abc import Mapping
-from importlib import metadata
 from typing import NoReturn
 
 from sandbox.errors import InputError
@@ -30,6 +29,8 @@ class _Version(argparse.Action):
     """Prints the version; reading the installed package's metadata is too slow to do at every start."""
 
     def __call__(self, *_: object) -> NoReturn:
+        from importlib import metadata
+
         print(f"sandboxsh {metadata.version('sandboxsh')}")
         raise SystemExit(0)
 
