@@ -11,7 +11,7 @@ from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 # https://docs.npmjs.com/cli/configuring-npm/package-json#name; old packages have capitals.
-_PART = r"[A-Za-z0-9~_-][A-Za-z0-9._~-]*"
+_PART = r"[A-Za-z0-9_-][A-Za-z0-9._~-]*"
 _NAME = rf"(?:@{_PART}/)?{_PART}"
 _RANGE = r"[0-9A-Za-z.^~<>=|*+ -]+"
 # npm takes a name or a tag that ends so for a file in the working directory.

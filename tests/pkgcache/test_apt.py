@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from pkgcache.errors import InputError
+from pkgcache.managers import apt
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("jq", "jq"),
+        ("g++", "g++"),
+        ("libstdc++-12-dev", "libstdc++-12-dev"),
+        ("python3.13", "python3.13"),
+        ("0ad", "0ad"),
+        ("jq=1.7.1-6+deb13u4", "jq"),
+        ("vim=2:9.1.1230-2", "vim"),
+        ("libc6:i386", "libc6:i386"),
+        ("libc6:i386=2.41-12~bpo1", "libc6:i386"),
+    ],
+)
+def test_specs_as_apt_writes_them(text: str, name: str) -> None:
+    spec = apt.parse(text)
+    assert (spec.name, spec.text) == (name, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["j", "JQ", "jq-", "jq^", "jq*", "jq?", "jq/trixie", "jq=", "jq==1", "jq=1 2", "jq=-1", "jq:=1", "jq@1", "jq>1",
+     "?name(x)", "~njq", "./jq.deb", "jq=1/x"],
+)  # fmt: skip
+def test_what_apt_would_take_for_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        apt.parse(text)
+
+
+def test_packages_are_fetched_where_the_cache_can_be_written_and_installed_where_it_can_not() -> None:
+    download, install = apt.recipe(("jq",), "base-1")
+    assert not download.kept and all(cache.writable for cache in download.caches)
+    assert install.kept and not any(cache.writable for cache in install.caches)
+    assert [cache.name for cache in download.caches] == [cache.name for cache in install.caches]
+    assert download.arguments == install.arguments == ("jq",)
+    assert download.lock
+
+
+@pytest.mark.parametrize(
+    "line, package",
+    [
+        ("E: Unable to locate package no-such", "no-such"),
+        ("E: Version '9' for 'jq' was not found", "jq"),
+        ("E: Package 'jq' has no installation candidate", "jq"),
+        ("dpkg: error processing package postfix (--configure):", "postfix"),
+        (" jq : Depends: libjq1 (= 1) but it is not installable", "jq"),
+    ],
+)
+def test_the_package_at_fault_is_read_from_the_log(line: str, package: str) -> None:
+    told = apt.explain(["Reading package lists...", line, "E: Sub-process returned an error code"])
+    assert told is not None and told[0] == package and told[1]
+
+
+def test_a_log_that_tells_nothing_blames_nobody() -> None:
+    assert apt.explain(["Reading package lists...", "E: Some index files failed to download"]) is None

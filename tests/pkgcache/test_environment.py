@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from pkgcache.environment import ENVIRONMENT, PREFIX
+
+
+def test_what_npm_installs_globally_is_found_by_require() -> None:
+    assert ENVIRONMENT["NODE_PATH"] == f"{ENVIRONMENT['npm_config_prefix']}/lib/node_modules"
+    assert ENVIRONMENT["npm_config_prefix"] == PREFIX
+
+
+def test_pip_may_install_into_the_systems_interpreter() -> None:
+    assert ENVIRONMENT["PIP_BREAK_SYSTEM_PACKAGES"] == "1"
