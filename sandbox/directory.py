@@ -1,7 +1,7 @@
 """The directories of sessions: one each, locked by the supervisor while it lives, swept when it is gone.
 
-``<data>/sessions/<ids>/<id>`` holds ``upper`` (what the session changed), ``work`` (overlayfs's own), ``root`` (the
-empty mount point), ``stage`` (where host trees are attached), ``files`` (copies for ``--file``) and ``outputs``.
+``<data>/sessions/<ids>/<id>`` holds ``upper`` (what the session changed), ``work`` (overlayfs's own; host trees are
+attached there too), ``root`` (the empty mount point), ``outputs``, and ``files`` (copies for ``--file``).
 """
 
 import fcntl
@@ -44,7 +44,7 @@ class SessionDirectory:
                 continue
         while not self._claim(os.path.join(self.parent, os.urandom(6).hex()), mode):
             pass
-        for name in ("upper", "work", "root", "stage", "files", "outputs"):
+        for name in ("upper", "work", "root", "outputs"):
             self.make(f"{self.path}/{name}")
 
     def _claim(self, path: str, mode: int) -> bool:
@@ -87,10 +87,12 @@ class SessionDirectory:
 
     def layout(self) -> Layout:
         """The same directories for the planner, which knows the ground."""
-        return Layout(self.upper, f"{self.path}/work", f"{self.path}/stage", self.outputs, "")
+        return Layout(self.upper, f"{self.path}/work", f"{self.path}/work/stage", self.outputs, "")
 
     def copy_in(self, sources: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Copy each (file of the host, target) in; returns (copy, target). HostError names what can't be copied."""
+        if sources:
+            self.make(f"{self.path}/files")
         return tuple(
             (self._copy(source, f"{self.path}/files/{number}"), target)
             for number, (source, target) in enumerate(sources)

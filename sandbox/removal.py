@@ -1,5 +1,6 @@
 """Remove directory trees whose files may belong to a session's ids, and do other work as their owner."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -84,6 +85,12 @@ def _remove(path: str) -> None:
 
 
 def _remove_directory(parent: int, name: str) -> None:
+    try:
+        os.rmdir(name, dir_fd=parent)
+        return
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         folder = os.open(name, flags, dir_fd=parent)
@@ -94,20 +101,19 @@ def _remove_directory(parent: int, name: str) -> None:
     try:
         with os.scandir(folder) as entries:
             items = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        made_writable = False
         for item, is_folder in items:
-            while True:
-                try:
-                    if is_folder:
-                        _remove_directory(folder, item)
-                    else:
-                        os.unlink(item, dir_fd=folder)
-                    break
-                except PermissionError:
-                    if made_writable:
-                        raise
-                    os.fchmod(folder, 0o700)
-                    made_writable = True
+            try:
+                _remove_entry(folder, item, is_folder)
+            except PermissionError:
+                os.fchmod(folder, 0o700)
+                _remove_entry(folder, item, is_folder)
     finally:
         os.close(folder)
     os.rmdir(name, dir_fd=parent)
+
+
+def _remove_entry(folder: int, item: str, is_folder: bool) -> None:
+    if is_folder:
+        _remove_directory(folder, item)
+    else:
+        os.unlink(item, dir_fd=folder)
