@@ -5,14 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from enum import Enum
-from time import time
 from typing import Literal
 
 import h11
 
-from netpolicy.audit import Decision
 from netpolicy.errors import PeerError
-from netpolicy.httprules import Forward, read_request, refusal, response_headers
+from netpolicy.httprules import Forward, explanation, read_request, refusal, response_headers
 from netpolicy.policy import Request, Verdict, decide
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, WRITE
@@ -143,16 +141,19 @@ class HttpConnection:
 
     def _advance(self) -> None:
         """Do all that can be done with what was read, then await what is missing."""
-        try:
+        moving = True
+        while moving:
+            moving = False
             while self._step():
-                pass
+                moving = True
             if self._phase is Phase.GONE or self._farewell is not None:
                 return
-            if self._out.size:
+            try:
                 self._out.flush(self._client)
-        except OSError:
-            self._client_lost()
-            return
+            except OSError:
+                self._client_lost()
+                return
+            self._flush_upstream()
         if self._phase is Phase.LEAVING and not self._out.size:
             self._leave()
             return
@@ -217,7 +218,7 @@ class HttpConnection:
             self._wall.unreachable("http", self._forward.host, self._port, result)
             denied = result.kind == "denied"
             status = 403 if denied else 504 if result.code.endswith("timeout") else 502
-            self._say_last(status, result.code, _explained(result.reason, result.hint))
+            self._say_last(status, result.code, explanation(result.reason, result.hint))
         else:
             self._upstream = Upstream(self._forward.host, result)
             self._wall.reactor.watch(result.fileno(), 0, self._on_upstream)
@@ -293,6 +294,15 @@ class HttpConnection:
             self._upstream_lost("it closed the connection without a response")
         return False
 
+    def _flush_upstream(self) -> None:
+        upstream = self._upstream
+        if upstream is not None:
+            try:
+                upstream.sent += upstream.out.flush(upstream.socket)
+            except OSError:
+                # A host may answer and hang up before it has read all: its answer counts.
+                upstream.out = Outbox()
+
     def _send_client(self, event: h11.Event) -> None:
         self._out.put(self._http.send_with_data_passthrough(event) or [])
 
@@ -323,7 +333,7 @@ class HttpConnection:
     def _deny(self, host: str, verdict: Verdict) -> None:
         self._wall.denied("http", host, self._port, verdict)
         status = 400 if verdict.code in ("smuggling", "malformed", "host-header", "bad-target") else 403
-        self._say_last(status, verdict.code, _explained(verdict.reason, verdict.hint))
+        self._say_last(status, verdict.code, explanation(verdict.reason, verdict.hint))
 
     def _refuse_bytes(self, error: h11.RemoteProtocolError) -> None:
         self._wall.denied(
@@ -367,20 +377,18 @@ class HttpConnection:
     def _record(self, outcome: Literal["allowed", "failed"], reason: str, code: str) -> None:
         upstream, forward, verdict = self._upstream, self._forward, self._verdict
         assert forward is not None and verdict is not None
-        self._wall.audit.record(
-            Decision(
-                time(),
-                "http",
-                forward.host,
-                self._port,
-                outcome,
-                reason,
-                code,
-                rule=verdict.rule,
-                sent=0 if upstream is None else upstream.sent,
-                received=0 if upstream is None else upstream.received,
-                duration=self._wall.reactor.now - self._started,
-            )
+        sent, received = (upstream.sent, upstream.received) if upstream is not None else (0, 0)
+        self._wall.ended(
+            "http",
+            forward.host,
+            self._port,
+            outcome,
+            reason,
+            code,
+            verdict.rule,
+            sent,
+            received,
+            self._started,
         )
 
     # Waiting and ending
@@ -392,12 +400,6 @@ class HttpConnection:
         upstream = self._upstream
         if upstream is None:
             return
-        if upstream.out.size:
-            try:
-                upstream.sent += upstream.out.flush(upstream.socket)
-            except OSError:
-                # A host may answer and hang up before it has read all: its answer counts.
-                upstream.out = Outbox()
         reading = READ if self._phase is not Phase.EXCHANGING or self._reads_upstream() else 0
         change(upstream.socket.fileno(), reading | WRITE if upstream.out.size else reading)
 
@@ -443,8 +445,3 @@ class HttpConnection:
     def _gone(self) -> None:
         self._phase = Phase.GONE
         self._closed(self)
-
-
-def _explained(reason: str, hint: str) -> str:
-    text = f"The sandbox did not let this request out: {reason}."
-    return f"{text}\nTo allow it: {hint}" if hint else text

@@ -35,6 +35,8 @@ def read_request(
 
     PeerError when it is not certain, or when the connection would become something other than HTTP.
     """
+    if version not in (b"1.0", b"1.1"):
+        raise PeerError("the request is of an unknown version of HTTP")
     if method == b"CONNECT":
         raise PeerError("tunnels (CONNECT) are not allowed; connect to the host itself", "connect")
     _refuse_two_lengths(version, headers)
@@ -63,6 +65,12 @@ def response_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     return [(name, value) for name, value in headers if name not in dropped]
 
 
+def explanation(reason: str, hint: str) -> str:
+    """The text of a refusal."""
+    text = f"The sandbox did not let this request out: {reason}."
+    return f"{text}\nTo allow it: {hint}" if hint else text
+
+
 def refusal(status: int, code: str, text: str, with_body: bool = True) -> bytes:
     """A whole response that ends the connection and says why, for a person and for a program."""
     body = text.encode("ascii", "backslashreplace") + b"\n"
@@ -71,7 +79,7 @@ def refusal(status: int, code: str, text: str, with_body: bool = True) -> bytes:
         "Content-Type: text/plain; charset=us-ascii\r\n"
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\n"
-        f"X-Sandbox-{'Denied' if status in (400, 403) else 'Failed'}: {code}\r\n"
+        f"X-Sandbox-{'Denied' if status in (400, 403, 431) else 'Failed'}: {code}\r\n"
         "Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + (body if with_body else b"")
@@ -80,7 +88,7 @@ def refusal(status: int, code: str, text: str, with_body: bool = True) -> bytes:
 _PHRASES = {
     400: "Bad Request",
     403: "Forbidden",
-    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
     502: "Bad Gateway",
     504: "Gateway Timeout",
 }

@@ -99,6 +99,22 @@ def run(
         return
 
 
+def preload() -> None:
+    """Import everything that serving can need, for a process that is about to lose the right to read files."""
+    import encodings.idna
+    import ipaddress
+    import json
+    import queue
+    import resource
+    import threading
+
+    import netpolicy.exchange
+    import netpolicy.nameserver
+    import netpolicy.streams
+
+    assert all((encodings.idna, ipaddress, json, queue, resource, threading, netpolicy))
+
+
 class _Door:
     """The listeners while they are served, and the connections that came through them.
 

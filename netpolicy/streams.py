@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from time import time
 from typing import Literal
 
 from netpolicy import clienthello
-from netpolicy.audit import Decision
 from netpolicy.errors import PeerError
 from netpolicy.policy import Request, Rule, Verdict, decide
 from netpolicy.reach import Reach, Unreachable
@@ -175,20 +173,17 @@ class Stream:
     def _record(
         self, outcome: Literal["allowed", "failed"], reason: str, code: str, sent: int = 0, received: int = 0
     ) -> None:
-        self._wall.audit.record(
-            Decision(
-                time(),
-                self._protocol,
-                self._host,
-                self._port,
-                outcome,
-                reason,
-                code,
-                rule=self._rule,
-                sent=sent,
-                received=received,
-                duration=self._wall.reactor.now - self._started,
-            )
+        self._wall.ended(
+            self._protocol,
+            self._host,
+            self._port,
+            outcome,
+            reason,
+            code,
+            self._rule,
+            sent,
+            received,
+            self._started,
         )
 
     def _stop_reading(self) -> None:

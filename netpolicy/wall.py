@@ -6,9 +6,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
+from typing import Literal
 
 from netpolicy.audit import Audit, Decision, denied
-from netpolicy.policy import Policy, Verdict
+from netpolicy.policy import Policy, Rule, Verdict
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Reactor
 from netpolicy.resolver import Resolver
@@ -68,6 +69,25 @@ class Wall:
     def unreachable(self, protocol: str, host: str, port: int, failure: Unreachable) -> None:
         self.audit.record(
             Decision(time(), protocol, host, port, failure.kind, failure.reason, failure.code, failure.hint)
+        )
+
+    def ended(
+        self,
+        protocol: str,
+        host: str,
+        port: int,
+        outcome: Literal["allowed", "failed"],
+        reason: str,
+        code: str,
+        rule: Rule | None,
+        sent: int,
+        received: int,
+        started: float,
+    ) -> None:
+        """Record what an allowed connection or request came to; `started` is by the reactor's clock."""
+        duration = self.reactor.now - started
+        self.audit.record(
+            Decision(time(), protocol, host, port, outcome, reason, code, "", rule, sent, received, duration)
         )
 
 

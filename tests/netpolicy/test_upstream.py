@@ -1,0 +1,52 @@
+"""Bytes that wait for a socket to take them."""
+
+from __future__ import annotations
+
+import socket
+
+import h11
+import pytest
+
+from netpolicy.upstream import Outbox, Upstream
+
+
+def test_bytes_leave_in_order_across_partial_sends() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        box = Outbox()
+        pieces = [bytes((number % 256,)) * (number * 37 % 5000) for number in range(1000)]
+        box.put(pieces)
+        assert box.size == sum(map(len, pieces))
+        received = b""
+        while box.size:
+            before = box.size
+            sent = box.flush(ours)
+            assert box.size == before - sent
+            while True:
+                try:
+                    received += theirs.recv(65_536)
+                except BlockingIOError:
+                    break
+        assert received == b"".join(pieces)
+
+
+def test_an_empty_box_sends_nothing_and_a_broken_socket_raises() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        box = Outbox()
+        box.put([b"", b""])
+        assert box.flush(ours) == 0
+        theirs.close()
+        box.put([b"x"])
+        with pytest.raises(BrokenPipeError):
+            box.flush(ours)
+
+
+def test_the_far_side_starts_as_a_client_that_has_said_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        upstream = Upstream("a.test", ours)
+        assert upstream.http.our_role is h11.CLIENT
+        assert (upstream.sent, upstream.received, upstream.used) == (0, 0, False)
