@@ -6,12 +6,10 @@ import os
 from typing import NamedTuple
 
 from pkgcache.errors import InputError, StoreError
-from pkgcache.records import HOST, BaseRecord, base_from_json
+from pkgcache.names import HOST, KNOWN
+from pkgcache.records import BaseRecord, base_from_json
 from pkgcache.runner import Remove
 from pkgcache.store import Store, discard, explain, in_use
-
-KNOWN = {"debian": "runtimes", "debian-minimal": "minimal"}
-"""Names of bases that are made when a session first needs them, and their profiles."""
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -109,6 +107,7 @@ def remove_base(store: Store, name: str, *, remove: Remove) -> tuple[str, ...]:
     except OSError:
         pass
     remove(store.downloads(f"apt/lists-{record.id}"))
+    remove(f"{store.path}/memo")
     return tuple(gone)
 
 

@@ -12,7 +12,11 @@ from pkgcache import report
 from pkgcache.bases import root_of
 from pkgcache.buildlog import BuildLog
 from pkgcache.debian import build_base
-from pkgcache.host import build_host, ground
+from pkgcache.host import build_host
+from pkgcache.image import Image
+from pkgcache.machine import ground
+from pkgcache.memo import remember
+from pkgcache.names import HOST
 from pkgcache.phases import (
     Event,
     Progress,
@@ -25,8 +29,8 @@ from pkgcache.phases import (
     probe,
     run_phase,
 )
-from pkgcache.records import HOST, BaseRecord, LayerRecord, to_json
-from pkgcache.resolve import Image, Step, image, read_layer, resolve
+from pkgcache.records import BaseRecord, LayerRecord, to_json
+from pkgcache.resolve import Step, image, read_layer, resolve
 from pkgcache.runner import Endpoint, Remove, Root, Runner
 from pkgcache.specs import MANAGERS
 from pkgcache.store import Store, create, exclusive, explain, hold, publish, sweep, workplace, write
@@ -53,7 +57,9 @@ def build(
     """
     resolution = resolve(store, base, packages, need_endpoints=need_endpoints)
     if resolution.ready:
-        return image(store, resolution)
+        found = image(store, resolution)
+        remember(store, base, packages, need_endpoints, found)
+        return found
     create(store)
     sweep(store, remove)
     if resolution.base is None:
@@ -80,7 +86,9 @@ def build(
                 (*stand.endpoints, *layer.endpoints),
             )
         steps = tuple(step._replace(present=True) for step in resolution.steps)
-        return image(store, resolution._replace(steps=steps))
+        built = image(store, resolution._replace(steps=steps))
+        remember(store, base, packages, need_endpoints, built)
+        return built
 
 
 class _Maker(NamedTuple):

@@ -6,10 +6,11 @@ import os
 import time
 
 from pkgcache import report, sources
-from pkgcache.bases import KNOWN, check_name, read_base
+from pkgcache.bases import check_name, read_base
 from pkgcache.buildlog import BuildLog
 from pkgcache.errors import HostError, InputError
 from pkgcache.managers import apt
+from pkgcache.names import HOST, KNOWN
 from pkgcache.phases import (
     Event,
     Progress,
@@ -23,7 +24,7 @@ from pkgcache.phases import (
     run_script,
 )
 from pkgcache.recipe import CLEAN, MISSING, require
-from pkgcache.records import HOST, BaseRecord, Locked, to_json
+from pkgcache.records import BaseRecord, Locked, to_json
 from pkgcache.report import MARK
 from pkgcache.runner import Remove, Result, Root, Runner
 from pkgcache.specs import MANAGERS

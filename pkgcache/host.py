@@ -7,14 +7,13 @@ import time
 
 from pkgcache import report
 from pkgcache.bases import read_record
-from pkgcache.keys import FORMAT, digest
+from pkgcache.machine import identity
+from pkgcache.names import HOST
 from pkgcache.phases import Event, Progress, World, failure, now, open_log, probe, run_script
-from pkgcache.records import HOST, BaseRecord, to_json
+from pkgcache.records import BaseRecord, to_json
 from pkgcache.runner import Remove, Root, Runner
 from pkgcache.store import Store, create, exclusive, explain, publish, workplace, write
 
-PROGRAMS = ("python3", "pip3", "node", "npm", "go", "cargo", "gem")
-_FILES = ("/etc/os-release", "/etc/pip.conf", "/etc/npmrc", "/etc/gemrc")
 MANAGERS = ("cargo", "gem", "go", "npm", "pip")
 """All but apt, whose files belong to the machine's own root."""
 
@@ -29,31 +28,6 @@ _LAY_GROUND = f"""cd / && {{
     sed -n 's,^/\\(usr/local/.*\\),\\1,p'
 }} | (mkdir -p {_GROUND} && cd {_GROUND} && xargs -d '\\n' mkdir -p) || exit
 """
-
-
-def identity() -> str:
-    """The id of the machine as a base: another when its system or one of its package managers changes."""
-    fields = [FORMAT]
-    for directory in ("/usr/local/bin", "/usr/bin"):
-        for name in PROGRAMS:
-            path = f"{directory}/{name}"
-            try:
-                found = os.stat(path)
-            except OSError:
-                continue
-            fields += [path, str(found.st_size), str(found.st_mtime_ns)]
-    for path in _FILES:
-        try:
-            found = os.stat(path)
-        except OSError:
-            continue
-        fields += [path, str(found.st_size), str(found.st_mtime_ns)]
-    return f"{HOST}-{digest(fields)[:16]}"
-
-
-def ground(store: Store, base: str) -> str:
-    """The directory that makes the machine's /usr/local writable, the lowest of the layers on it."""
-    return f"{store.base(base)}/ground"
 
 
 def build_host(

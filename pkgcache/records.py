@@ -10,9 +10,6 @@ from typing import Any, NamedTuple
 from pkgcache.errors import StoreError
 from pkgcache.runner import Endpoint
 
-HOST = "host"
-"""The name of the base that is the machine itself."""
-
 
 class Locked(NamedTuple):
     """One package that is really there. `hash` is like "sha256:…", or "" where the manager tells none."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
-from pkgcache import host
-from pkgcache.bases import KNOWN, read_base, root_of
+from pkgcache import machine, names
+from pkgcache.bases import read_base, root_of
 from pkgcache.environment import ENVIRONMENT
 from pkgcache.errors import InputError, StoreError
+from pkgcache.image import Image, lease
 from pkgcache.keys import chain
-from pkgcache.records import HOST, BaseRecord, LayerRecord, layer_from_json
-from pkgcache.runner import Endpoint
+from pkgcache.names import HOST, KNOWN
+from pkgcache.records import BaseRecord, LayerRecord, layer_from_json
 from pkgcache.specs import NOT_YET, parse_packages
-from pkgcache.store import Lease, Store, explain, hold
+from pkgcache.store import Store, explain
+
+__all__ = ["Image", "Resolution", "Step", "image", "lease", "read_layer", "resolve"]
 
 
 class Step(NamedTuple):
@@ -41,24 +43,6 @@ class Resolution(NamedTuple):
         return self.base is not None and all(step.present for step in self.steps)
 
 
-class Image(NamedTuple):
-    """What a session stands on.
-
-    `base` is the directory of its root file system, None for the machine's own. `layers` are directories,
-    topmost first. `environment` is what sessions need so that what is installed is found. `endpoints` are the
-    servers of the package managers in it. `keys` are the layers', lowest first. `held` are the directories of the
-    store that a lease has to cover.
-    """
-
-    base: str | None
-    layers: tuple[str, ...]
-    environment: Mapping[str, str] = MappingProxyType({})
-    endpoints: tuple[Endpoint, ...] = ()
-    base_id: str = ""
-    keys: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
-
-
 def resolve(
     store: Store,
     base: str = HOST,
@@ -73,7 +57,7 @@ def resolve(
     which is looked at only when somebody needs that. Raises InputError for a bad spec or an unknown base.
     """
     if platform is None:
-        platform = f"linux/{os.uname().machine}"
+        platform = names.platform()
     wanted = parse_packages(packages or {})
     _check_possible(base, wanted)
     record = _read_host(store, bool(wanted) or need_endpoints) if base == HOST else read_base(store, base)
@@ -113,7 +97,7 @@ def _check_possible(base: str, wanted: Sequence[tuple[str, tuple[str, ...]]]) ->
 
 
 def _read_host(store: Store, looked_at: bool) -> BaseRecord | None:
-    identity = host.identity()
+    identity = machine.identity()
     return read_base(store, identity) if looked_at else BaseRecord(identity, HOST)
 
 
@@ -128,7 +112,7 @@ def image(store: Store, resolution: Resolution) -> Image:
     if base.name != HOST:
         held.insert(0, store.base(base.id))
     elif layers:
-        trees.append(host.ground(store, base.id))
+        trees.append(machine.ground(store, base.id))
         held.insert(0, store.base(base.id))
     return Image(
         root_of(store, base),
@@ -153,8 +137,3 @@ def read_layer(store: Store, key: str) -> LayerRecord:
         ) from None
     except OSError as error:
         raise explain(error, store) from error
-
-
-def lease(image: Image) -> Lease:
-    """Keep the image's base and layers for as long as the lease is open. Raises StoreError when one is gone."""
-    return hold(image.held)

@@ -7,6 +7,7 @@
     <root>/v1/locks/<name>.lock    held while that name is built
     <root>/v1/downloads/<manager>/ what managers fetched
     <root>/v1/logs/                logs of failed builds
+    <root>/v1/memo/                answers to questions asked before
 
 - What stands in bases/ and layers/ is whole: it is made in work/ and comes by one rename.
 - Who makes something holds an exclusive flock on its directory in work/; one that nobody holds was left by a
@@ -64,7 +65,7 @@ def create(store: Store) -> None:
     """Make the store's directories where they are missing. Raises StoreError."""
     try:
         os.makedirs(os.path.dirname(store.path), exist_ok=True)
-        for name in ("", "names", "bases", "layers", "work", "locks", "downloads", "logs"):
+        for name in ("", "names", "bases", "layers", "work", "locks", "downloads", "logs", "memo"):
             try:
                 os.mkdir(f"{store.path}/{name}")
                 os.chmod(

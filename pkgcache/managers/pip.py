@@ -10,8 +10,21 @@ from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
 
+# The forms that nearly all specs have, where PEP 508 and PEP 440 leave nothing to decide: the library that knows the
+# whole grammar takes longer to load than a session to start.
+_PLAIN = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<version>(?:==|>=|<=)[0-9]+(?:\.[0-9]+)*)?"
+
+
 def parse(text: str) -> Spec:
     """`name`, `name[extras]`, each with version specifiers; no address, no environment marker (PEP 508)."""
+    plain = re.fullmatch(_PLAIN, text)
+    if plain is not None:
+        name = re.sub(r"[-_.]+", "-", plain["name"]).lower()
+        return Spec(name, name + (plain["version"] or ""))
+    return _parse_any(text)
+
+
+def _parse_any(text: str) -> Spec:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 

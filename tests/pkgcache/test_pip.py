@@ -39,6 +39,11 @@ def test_what_is_no_requirement_is_refused(text: str) -> None:
         pip.parse(text)
 
 
+@given(st.from_regex(pip._PLAIN, fullmatch=True).filter(str.isascii))
+def test_the_short_way_reads_what_the_whole_grammar_reads(text: str) -> None:
+    assert pip.parse(text) == pip._parse_any(text)
+
+
 @given(
     st.permutations(["a", "b-c", "d"]),
     st.permutations([">=1", "<3", "!=2.0"]),
