@@ -11,6 +11,7 @@ from typing import Literal
 
 from netpolicy.addresses import veto
 from netpolicy.policy import Policy, target_for
+from netpolicy.ownership import local_veto
 from netpolicy.reactor import WRITE, Reactor, Timer
 from netpolicy.resolver import Resolver
 
@@ -80,7 +81,7 @@ class Reach:
             self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
             return
         addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
-        reasons = {each: veto(each, self._own) or _ours(each) for each in addresses}
+        reasons = {each: veto(each, self._own) or local_veto(each) for each in addresses}
         open_ones = [each for each in addresses if reasons[each] is None]
         if open_ones:
             self._dial(_alternate(open_ones))
@@ -188,21 +189,3 @@ def _alternate(addresses: list[str]) -> list[str]:
         mixed += same[:1] + other[:1]
         same, other = same[1:], other[1:]
     return mixed
-
-
-def _ours(address: str) -> str | None:
-    """Why a public address of this very machine is not dialled: what listens there is not for sessions.
-
-    The source address that the kernel would choose towards a local address is that address itself. Connecting
-    a datagram socket sends nothing.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-            probe.connect((address, 9))
-            if probe.getsockname()[0] == probe.getpeername()[0]:
-                return f"{address} is an address of this machine"
-    except OSError:
-        # No route, so nothing will be dialled there either.
-        return None
-    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import select
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -42,6 +43,9 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = 0
         self._inbox: deque[Callback] = deque()
+        # Held by whoever writes to the descriptor, so that it is never closed, and its number reused, meanwhile.
+        self._lock = allocate_lock()
+        self._open = True
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.now = monotonic()
         self.watch(self._wake, READ, self._empty_inbox)
@@ -52,6 +56,8 @@ class Reactor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            self._open = False
         self._epoll.close()
         os.close(self._wake)
 
@@ -85,13 +91,11 @@ class Reactor:
         return timer
 
     def hand_in(self, callback: Callback) -> None:
-        """From any thread: run `callback` in this loop's thread."""
-        self._inbox.append(callback)
-        try:
-            os.eventfd_write(self._wake, 1)
-        except OSError:
-            # The loop has ended while the other thread was at work: nobody waits for its result.
-            self._inbox.clear()
+        """From any thread: run `callback` in this loop's thread; never, once the loop has ended."""
+        with self._lock:
+            if self._open:
+                self._inbox.append(callback)
+                os.eventfd_write(self._wake, 1)
 
     def turn(self, longest: float | None = None) -> int:
         """Wait for events, at most `longest` seconds, and handle them; returns how many there were."""

@@ -328,14 +328,17 @@ def test_expect_continue_is_answered_by_the_server() -> None:
         assert client.recv(10) == b"abc"
         client.sendall(OK)
 
-    with Canary(serve) as canary, session(allow("a.test:80", targets=to(canary, "a.test"))) as wall:
-        with wall.connect("http") as connection:
-            connection.sendall(
-                b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
-            )
-            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
-            connection.sendall(b"abc")
-            assert Client(connection).read()[2] == b"ok"
+    with (
+        Canary(serve) as canary,
+        session(allow("a.test:80", targets=to(canary, "a.test"))) as wall,
+        wall.connect("http") as connection,
+    ):
+        connection.sendall(
+            b"PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"abc")
+        assert Client(connection).read()[2] == b"ok"
 
 
 def test_a_server_that_changes_protocol_unasked_is_cut_off() -> None:
@@ -356,11 +359,14 @@ def test_a_server_that_answers_with_nothing_or_nonsense_is_a_bad_gateway(answer:
 
 def test_a_response_that_breaks_off_does_not_look_whole() -> None:
     cut = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nabc"
-    with Web(lambda *_: cut) as web, session(allow("a.test:80", targets=to(web, "a.test"))) as wall:
-        with wall.connect("http") as connection:
-            connection.sendall(GET % (b"/", b"a.test"))
-            with pytest.raises((h11.RemoteProtocolError, ConnectionResetError)):
-                Client(connection).read()
+    with (
+        Web(lambda *_: cut) as web,
+        session(allow("a.test:80", targets=to(web, "a.test"))) as wall,
+        wall.connect("http") as connection,
+    ):
+        connection.sendall(GET % (b"/", b"a.test"))
+        with pytest.raises((h11.RemoteProtocolError, ConnectionResetError)):
+            Client(connection).read()
 
 
 def test_a_kept_connection_that_the_server_closed_is_made_anew() -> None:
@@ -412,11 +418,14 @@ def test_a_mirror_by_address_and_port_is_served_when_a_manager_names_it() -> Non
 
 
 def test_a_client_that_half_closes_still_gets_its_answer() -> None:
-    with Web() as web, session(allow("a.test:80", targets=to(web, "a.test"))) as wall:
-        with wall.connect("http") as connection:
-            connection.sendall(GET % (b"/", b"a.test"))
-            connection.shutdown(socket.SHUT_WR)
-            assert read_all(connection).endswith(b"ok")
+    with (
+        Web() as web,
+        session(allow("a.test:80", targets=to(web, "a.test"))) as wall,
+        wall.connect("http") as connection,
+    ):
+        connection.sendall(GET % (b"/", b"a.test"))
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection).endswith(b"ok")
 
 
 def test_a_body_cut_short_by_the_client_does_not_reach_the_server_as_whole() -> None:
@@ -469,10 +478,11 @@ def test_a_slow_reader_holds_up_its_own_server_and_not_the_memory() -> None:
         except TimeoutError:
             done.set()
 
-    with Canary(serve) as canary, session(allow("a.test:80", targets=to(canary, "a.test"))) as wall:
-        with wall.connect("http") as connection:
-            connection.sendall(GET % (b"/", b"a.test"))
-            assert done.wait(10)
-            assert written < 60_000_000, (
-                "it stopped reading: what is under way is what the kernel's buffers hold"
-            )
+    with (
+        Canary(serve) as canary,
+        session(allow("a.test:80", targets=to(canary, "a.test"))) as wall,
+        wall.connect("http") as connection,
+    ):
+        connection.sendall(GET % (b"/", b"a.test"))
+        assert done.wait(10)
+        assert written < 60_000_000, "it stopped reading: what is under way is what the kernel's buffers hold"
