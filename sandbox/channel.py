@@ -3,7 +3,7 @@
 A message is a word, then fields apart by blanks; descriptors travel beside it. Process 1's words are read as text
 and never as objects, for it shares a process-id namespace with code that nobody trusts.
 
-To process 1: ``mapped`` (with mount trees), ``signal N``, ``continue``.
+To process 1: ``setup`` (with the encoded set-up, standard streams and mount trees), ``signal N``, ``continue``.
 From process 1: ``listening ROLE:PORT:FAMILY …`` (with sockets), ``terminal`` (with its master), ``started``,
 ``stopped N``, ``exited CODE SIGNAL UTIME STIME MAXRSS_KIB``, ``failed ERRNO TEXT``, ``unrunnable ERRNO TEXT``.
 """
@@ -15,12 +15,6 @@ import socket
 _LARGEST = 65536
 # The kernel's limit for one message, SCM_MAX_FD.
 MOST_DESCRIPTORS = 253
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    """The supervisor's end and process 1's."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    return ours, theirs
 
 
 def say(channel: socket.socket, message: str, fds: tuple[int, ...] = ()) -> None:

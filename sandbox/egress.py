@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 from netpolicy.policy import Policy
-from sandbox import restrict
 from sandbox.descriptors import close_all_but
 from sandbox.errors import HostError
 from sandbox.idmap import IDS, ROOT_FIRST_ID
@@ -180,6 +179,8 @@ def _import_what_is_needed_later() -> None:
 
 
 def _lose_rights() -> None:
+    from sandbox import restrict
+
     if os.geteuid() == 0:
         try:
             os.setgroups([])

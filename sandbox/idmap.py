@@ -6,6 +6,7 @@ their like answered with success by a seccomp filter, for hosts without newuidma
 """
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sandbox.errors import HostError
@@ -181,9 +182,13 @@ def _read(path: str) -> str:
 
 def write_maps(pid: int, ids: IdMap) -> None:
     """Give the process ``pid``, which stands in a new user namespace, its ids. HostError when that is refused."""
+    begin_maps(pid, ids)()
+
+
+def begin_maps(pid: int, ids: IdMap) -> Callable[[], None]:
+    """As write_maps, but without waiting for the helper programs: the function that is returned does that."""
     if ids.helper:
-        _run_helpers(pid, ids)
-        return
+        return _begin_helpers(pid, ids)
     try:
         if os.geteuid() != 0:
             # user_namespaces(7): a process without CAP_SETGID in the parent must deny setgroups first.
@@ -195,6 +200,7 @@ def write_maps(pid: int, ids: IdMap) -> None:
             f"the kernel refused the session's id map ({ids.describe()}): {error.strerror}",
             hint="sandboxctl doctor shows what this machine allows",
         ) from error
+    return lambda: None
 
 
 def _map_text(extents: tuple[Extent, ...]) -> str:
@@ -209,14 +215,18 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _run_helpers(pid: int, ids: IdMap) -> None:
+def _begin_helpers(pid: int, ids: IdMap) -> Callable[[], None]:
     running: list[tuple[str, int]] = []
     for name, extents in (("newuidmap", ids.uids), ("newgidmap", ids.gids)):
         arguments = [str(number) for extent in extents for number in extent]
         running.append((name, os.posix_spawn(_find(name) or name, [name, str(pid), *arguments], {})))
-    failed = [name for name, helper in running if os.waitpid(helper, 0)[1] != 0]
-    if failed:
-        raise HostError(
-            f"{' and '.join(failed)} refused the session's id map ({ids.describe()})",
-            hint="check /etc/subuid and /etc/subgid for this user, or use --ids single",
-        )
+
+    def wait() -> None:
+        failed = [name for name, helper in running if os.waitpid(helper, 0)[1] != 0]
+        if failed:
+            raise HostError(
+                f"{' and '.join(failed)} refused the session's id map ({ids.describe()})",
+                hint="check /etc/subuid and /etc/subgid for this user, or use --ids single",
+            )
+
+    return wait

@@ -1,33 +1,25 @@
 """Start a session: from its specification to a running process 1, with nothing left behind when that fails."""
 
 import os
-import select
 import signal
 import socket
+from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
 
 from sandbox import channel as channel_
 from sandbox import ground, hostview, idmap, seccomp
 from sandbox import syscalls as sys_
+from sandbox.begin import Begun
 from sandbox.directory import SessionDirectory
 from sandbox.errors import HostError, InputError, SetupError
 from sandbox.idmap import IdMap
 from sandbox.operations import Operation
 from sandbox.plan import HostTree, Layout, Plan, ground_steps, make_plan
-from sandbox.process1 import Command, Setup, TerminalSettings, run
+from sandbox.setup import Command, Setup, TerminalSettings, encode
 from sandbox.spec import RunSpec
 from sandbox.stdio import Stdio
 
-NAMESPACES = (
-    sys_.CLONE_NEWUSER
-    | sys_.CLONE_NEWNS
-    | sys_.CLONE_NEWPID
-    | sys_.CLONE_NEWNET
-    | sys_.CLONE_NEWIPC
-    | sys_.CLONE_NEWUTS
-    | sys_.CLONE_NEWCGROUP
-)
 # tty is group 5 on every Debian; a single id has no such group.
 _TTY_GROUP = 5
 
@@ -80,10 +72,17 @@ def _check_workspace(source: str, layout: Layout) -> None:
 class Running:
     """A session's process 1, as its supervisor holds it. The ``with`` block ends it and everything in it."""
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket, mapped: Callable[[], None]) -> None:
         self.pid = pid
         self.channel = channel
         self.pidfd = os.pidfd_open(pid)
+        self._mapped: Callable[[], None] | None = mapped
+
+    def wait_for_ids(self) -> None:
+        """Wait until process 1 has its ids; HostError when that was refused."""
+        if self._mapped is not None:
+            mapped, self._mapped = self._mapped, None
+            mapped()
 
     def kill(self) -> None:
         """Kill process 1 and, with its namespace, all others; wait until they are gone."""
@@ -95,12 +94,6 @@ class Running:
             os.waitpid(self.pid, 0)
             self.pid = 0
 
-    def ended(self) -> bool:
-        """Whether process 1 is gone, its whole process-id namespace with it."""
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(0))
-
     def __enter__(self) -> "Running":
         return self
 
@@ -110,9 +103,28 @@ class Running:
         self.kill()
         self.channel.close()
         os.close(self.pidfd)
+        if self._mapped is not None:
+            try:
+                self.wait_for_ids()
+            except HostError:
+                # Process 1 was killed before its helpers got to it; what ended it is being raised already.
+                return
 
 
-def start(
+def claim(begun: Begun, ids: IdMap) -> Running:
+    """Take over the waiting process 1 and begin to give it its ids. HostError when the kernel refused to make it."""
+    if begun.error is not None:
+        raise HostError(
+            f"this machine refuses new namespaces: {begun.error.strerror}",
+            hint="sandboxctl doctor says why and prints the remedy",
+        ) from begun.error
+    mapped = idmap.begin_maps(begun.pid, ids)
+    pid, channel = begun.take()
+    return Running(pid, socket.socket(fileno=channel), mapped)
+
+
+def set_up(
+    running: Running,
     spec: RunSpec,
     ids: IdMap,
     directory: SessionDirectory,
@@ -120,46 +132,45 @@ def start(
     *,
     filter_: bytes,
     stdio: Stdio,
-    terminal: TerminalSettings | None,
-) -> Running:
-    """Start process 1, give it its ids and its host trees, and let it go on. It reports on its channel."""
+) -> None:
+    """Send process 1 its host trees and its set-up. It reports on its channel how that went."""
+    running.wait_for_ids()
+    trees = _open_trees(plan.trees, running.pid)
+    given = tuple(fd for fd in dict.fromkeys(stdio.inside) if fd is not None)
+    places = tuple(None if fd is None else given.index(fd) for fd in stdio.inside)
     setup = Setup(
-        plan=plan,
+        steps=plan.root,
         root=directory.root,
         network=spec.network,
         listeners=spec.listeners,
         filter=filter_,
         drop_groups=ids.helper or os.geteuid() == 0,
-        command=Command(spec.command, spec.environment, spec.workdir, stdio.inside),
-        terminal=terminal,
+        command=Command(spec.command, spec.environment, spec.workdir, (places[0], places[1], places[2])),
+        terminal=_terminal(stdio),
+        first_tree=len(given),
     )
-    ours, theirs = channel_.pair()
     try:
-        pid = sys_.clone(NAMESPACES)
+        with open(os.memfd_create("setup", os.MFD_CLOEXEC), "w+b") as file:
+            file.write(encode(setup))
+            file.flush()
+            file.seek(0)
+            channel_.say(running.channel, "setup", (file.fileno(), *given, *trees))
+    except BrokenPipeError:
+        # Process 1 has ended; its last word is on the channel.
+        return
     except OSError as error:
-        raise HostError(
-            f"this machine refuses new namespaces: {error.strerror}",
-            hint="sandboxctl doctor says why and prints the remedy",
-        ) from error
-    if pid == 0:
-        run(setup, theirs)
-    theirs.close()
-    running = Running(pid, ours)
-    try:
-        idmap.write_maps(pid, ids)
-        trees = _open_trees(plan.trees, pid)
-        try:
-            channel_.say(ours, "mapped", trees)
-        finally:
-            for tree in trees:
-                os.close(tree)
-    except OSError as error:
-        running.__exit__(None, None, None)
-        raise SetupError(f"process 1 of the session ended before it was set up: {error.strerror}") from error
-    except BaseException:
-        running.__exit__(None, None, None)
-        raise
-    return running
+        raise SetupError(f"the set-up can't be passed to the session: {error.strerror}") from error
+    finally:
+        for tree in trees:
+            os.close(tree)
+
+
+def _terminal(stdio: Stdio) -> TerminalSettings | None:
+    if stdio.terminal is None:
+        return None
+    from sandbox.terminal import settings
+
+    return settings(stdio.terminal, reading=stdio.typed)
 
 
 def _open_trees(wanted: tuple[HostTree, ...], pid: int) -> tuple[int, ...]:

@@ -14,49 +14,17 @@ import signal
 import socket
 import termios
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
 from sandbox import netns, restrict, seccomp
 from sandbox import syscalls as sys_
 from sandbox.channel import hear, say
 from sandbox.descriptors import close_all_but
 from sandbox.operations import Operation
-from sandbox.plan import Plan
+from sandbox.setup import NOT_FOUND, Command, Setup, TerminalSettings, decode
 from sandbox.spec import HOSTNAME
 
-# As in a shell: found but not runnable, not found.
-NOT_RUNNABLE, NOT_FOUND = 126, 127
 _SET_UP_FAILED = 125
-
-
-class Command(NamedTuple):
-    """What to run. ``stdio``: the host's descriptors for 0, 1 and 2; None is the session's terminal."""
-
-    arguments: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
-    workdir: str
-    stdio: tuple[int | None, int | None, int | None]
-
-
-class Setup(NamedTuple):
-    """All that process 1 needs. ``root``: an empty directory of the host's that becomes the root's mount point."""
-
-    plan: Plan
-    root: str
-    network: str
-    listeners: tuple[tuple[str, int], ...]
-    filter: bytes
-    drop_groups: bool
-    command: Command
-    terminal: "TerminalSettings | None"
-
-
-class TerminalSettings(NamedTuple):
-    """Attributes (tcgetattr(3)) and size (struct winsize) that the session's terminal starts with."""
-
-    attributes: list[int | list[bytes | int]] | None
-    size: bytes
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,13 +39,15 @@ class _Stage(Exception):
         self.error = error
 
 
-def run(setup: Setup, channel: socket.socket) -> NoReturn:
+def run(channel_fd: int) -> NoReturn:
     """Be process 1. Never returns; never lets an exception out into the supervisor's copied stack."""
     code = _SET_UP_FAILED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=channel_fd)
     try:
         try:
-            _become_quiet(setup, channel)
-            command = _set_up_and_start(setup, channel)
+            _become_quiet(channel_fd)
+            command = _set_up_and_start(channel)
             code = _tend(command, channel)
         except _Stage as stage:
             number = stage.error.errno or 0
@@ -104,28 +74,24 @@ def _step(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         raise _Stage(name, error) from error
 
 
-def _become_quiet(setup: Setup, channel: socket.socket) -> None:
+def _become_quiet(channel_fd: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGWINCH,
-        signal.SIGCHLD,
-    ):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     os.setsid()
-    close_all_but((channel.fileno(), *(fd for fd in setup.command.stdio if fd is not None)))
+    close_all_but((channel_fd,))
     # The lowest numbers are the command's; nothing else may be opened there.
-    while (fd := os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) <= 2:
+    while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < 2:
         pass
-    os.close(fd)
 
 
-def _set_up_and_start(setup: Setup, channel: socket.socket) -> int:
+def _set_up_and_start(channel: socket.socket) -> int:
     _step("bringing the loopback device up", netns.bring_up)
+    message = hear(channel)
+    if message is None:
+        os._exit(_SET_UP_FAILED)
+    setup, fds = _read_setup(message[1])
     if setup.network != "none":
         _step("making every address local", netns.make_all_local)
         listening, sockets = _step("opening the proxy's listeners", netns.listen, setup.listeners)
@@ -133,23 +99,26 @@ def _set_up_and_start(setup: Setup, channel: socket.socket) -> int:
         say(channel, f"listening {words}", tuple(listener.fileno() for listener in sockets))
         for listener in sockets:
             listener.close()
-    message = hear(channel)
-    if message is None:
-        os._exit(_SET_UP_FAILED)
-    trees = message[1]
     _step("taking the session's ids", _take_ids, setup.drop_groups)
     restrict.die_with_parent()
     restrict.forbid_inspection()
     _step("setting the host name", socket.sethostname, HOSTNAME)
     _step("making mounts private", sys_.mount, "", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
-    _build_root(setup.plan.root, setup.root, trees)
+    _build_root(setup.steps, setup.root, fds[setup.first_tree :])
     _step("entering the new root", _enter, setup.root)
     terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None
     restrict.no_core_dumps()
     restrict.drop_capabilities()
     restrict.forbid_new_privileges()
     _step("installing the system call filter", seccomp.install, setup.filter)
-    return _start(setup.command, terminal, channel)
+    stdio = tuple(terminal if place is None else fds[place] for place in setup.command.stdio)
+    return _start(setup.command, stdio, terminal, channel)
+
+
+def _read_setup(fds: tuple[int, ...]) -> tuple[Setup, tuple[int, ...]]:
+    """The set-up, which the supervisor wrote to a file in memory, and the descriptors that came with it."""
+    with open(fds[0], "rb") as file:
+        return decode(file.read()), fds[1:]
 
 
 def _build_root(operations: tuple[Operation, ...], root: str, trees: tuple[int, ...]) -> None:
@@ -189,13 +158,15 @@ def _open_terminal(settings: TerminalSettings, channel: socket.socket) -> int:
     return terminal
 
 
-def _start(command: Command, terminal: int | None, channel: socket.socket) -> int:
+def _start(
+    command: Command, stdio: tuple[int | None, ...], terminal: int | None, channel: socket.socket
+) -> int:
     """Fork and execute the command; say how that went; return its process id."""
     told, tell = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         try:
-            _execute(command, terminal)
+            _execute(command, stdio, terminal)
         except OSError as error:
             where = "chdir" if error.filename == command.workdir else "exec"
             os.write(tell, f"{error.errno} {where}".encode())
@@ -204,11 +175,8 @@ def _start(command: Command, terminal: int | None, channel: socket.socket) -> in
     os.close(tell)
     with open(told, "rb") as pipe:
         failure = pipe.read().decode()
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    # A copy of the supervisor must not hold what only the command should.
-    for fd in (0, 1, 2):
-        os.dup2(null, fd, inheritable=False)
-    for fd in {null, *(fd for fd in (*command.stdio, terminal) if fd is not None and fd > 2)}:
+    # Whoever holds a pipe's end keeps it from ending.
+    for fd in {fd for fd in (*stdio, terminal) if fd is not None}:
         os.close(fd)
     if not failure:
         say(channel, "started")
@@ -223,7 +191,7 @@ def _start(command: Command, terminal: int | None, channel: socket.socket) -> in
     return pid
 
 
-def _execute(command: Command, terminal: int | None) -> NoReturn:
+def _execute(command: Command, stdio: tuple[int | None, ...], terminal: int | None) -> NoReturn:
     for number in range(1, signal.NSIG):
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             try:
@@ -237,9 +205,8 @@ def _execute(command: Command, terminal: int | None) -> NoReturn:
         os.tcsetpgrp(terminal, os.getpid())
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
     os.chdir(command.workdir)
-    # Lift the sources above 2 first, so that no copy overwrites one that is still needed.
-    sources = [fcntl.fcntl(terminal if fd is None else fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in command.stdio]  # type: ignore[arg-type]
-    for target, source in enumerate(sources):
+    for target, source in enumerate(stdio):
+        assert source is not None
         os.dup2(source, target)
     environment = dict(command.environment)
     if "/" in command.arguments[0]:

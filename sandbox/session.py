@@ -3,25 +3,29 @@
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netpolicy.policy import Policy
-from sandbox import ground, launch, outputs
+from sandbox import ground, launch
+from sandbox.begin import Begun, begin
+from sandbox.caught import Signals
 from sandbox.directory import SessionDirectory, sweep
-from sandbox.egress import Egress, Summary
 from sandbox.idmap import IdMap
+from sandbox.plan import Plan
 from sandbox.spec import RunSpec
 from sandbox.stdio import Stdio
-from sandbox.supervise import Outcome, Signals, supervise
-from sandbox.terminal import settings
+
+if TYPE_CHECKING:
+    from sandbox.egress import Summary
+    from sandbox.supervise import Outcome
 
 
 class Report(NamedTuple):
     """What a session came to. ``message``: why the command could not be run, or empty. ``collected``: the outputs
     copied out, ``left_behind``: those that were not, with the reason."""
 
-    outcome: Outcome
-    egress: Summary
+    outcome: "Outcome"
+    egress: "Summary"
     message: str
     collected: int
     left_behind: list[str]
@@ -36,38 +40,50 @@ def run(
     *,
     outputs_to: str | None = None,
     log: int | None = None,
+    begun: Begun | None = None,
 ) -> Report:
     """Run one session and return its report.
 
     ``data``: the prepared data directory. ``connect`` says what the command's standard streams are. ``outputs_to``:
     a directory that gets what the command left in /mnt/session/outputs. ``log``: a descriptor for one JSON line a
-    network decision. HostError, SetupError or InputError when the session could not be started.
+    network decision. ``begun``: process 1, when it was made beforehand.
+    HostError, SetupError or InputError when the session could not be started.
     """
-    begun = time.monotonic()
-    sweep(data, ids)
-    filter_ = launch.load_filter(data, ids)
-    with SessionDirectory(data, ids) as directory:
-        layout = directory.layout()
-        if spec.scratch is not None:
-            layout = layout._replace(upper=f"{spec.scratch}/upper", work=f"{spec.scratch}/work")
-            for folder in (layout.upper, layout.work):
-                directory.make(folder)
-        prepared = launch.prepare(spec, ids, data, layout, directory.copy_in(spec.files))
-        if prepared.steps:
-            ground.ensure(prepared.ground, ids, prepared.steps)
-        with Signals() as signals, Egress(policy, os.path.basename(directory.path), log) as egress:
-            stdio = connect()
-            terminal = None
-            if stdio.terminal is not None:
-                terminal = settings(stdio.terminal, reading=stdio.typed)
-            with launch.start(
-                spec, ids, directory, prepared.plan, filter_=filter_, stdio=stdio, terminal=terminal
-            ) as running:
-                outcome, message = supervise(
-                    running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=begun
-                )
+    now = time.monotonic()
+    with (
+        begun or begin() as process1,
+        launch.claim(process1, ids) as running,
+        SessionDirectory(data, ids) as directory,
+        Signals() as signals,
+    ):
+        sweep(data, ids)
+        plan = _stand(spec, ids, data, directory)
+        stdio = connect()
+        filter_ = launch.load_filter(data, ids)
+        launch.set_up(running, spec, ids, directory, plan, filter_=filter_, stdio=stdio)
+        # Loaded while process 1 is at work.
+        from sandbox.egress import Egress
+        from sandbox.supervise import supervise
+
+        with Egress(policy, os.path.basename(directory.path), log) as egress:
+            outcome, message = supervise(running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=now)
             summary = egress.finish()
-            found = outputs.Collected(0, [])
-            if outputs_to is not None:
-                found = outputs.collect(directory.outputs, outputs_to, ids)
-        return Report(outcome, summary, message, found.files, found.left_behind)
+        collected, left_behind = 0, list[str]()
+        if outputs_to is not None:
+            from sandbox.outputs import collect
+
+            collected, left_behind = collect(directory.outputs, outputs_to, ids)
+        return Report(outcome, summary, message, collected, left_behind)
+
+
+def _stand(spec: RunSpec, ids: IdMap, data: str, directory: SessionDirectory) -> Plan:
+    """Make what the session stands on, and plan it."""
+    layout = directory.layout()
+    if spec.scratch is not None:
+        layout = layout._replace(upper=f"{spec.scratch}/upper", work=f"{spec.scratch}/work")
+        for folder in (layout.upper, layout.work):
+            directory.make(folder)
+    prepared = launch.prepare(spec, ids, data, layout, directory.copy_in(spec.files))
+    if prepared.steps:
+        ground.ensure(prepared.ground, ids, prepared.steps)
+    return prepared.plan

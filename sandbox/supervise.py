@@ -4,28 +4,20 @@ import os
 import select
 import signal
 import time
-from types import FrameType, TracebackType
 from typing import NamedTuple
 
 from sandbox import terminal as terminal_
+from sandbox.caught import PASSED_ON, Signals
 from sandbox.channel import hear, say
 from sandbox.egress import Egress
 from sandbox.errors import SetupError
 from sandbox.launch import Running
 from sandbox.netns import Listening
-from sandbox.process1 import NOT_FOUND, NOT_RUNNABLE
+from sandbox.setup import NOT_FOUND, NOT_RUNNABLE
 from sandbox.stdio import Pump, Stdio
 
 TIMED_OUT = 124
 _GRACE_S = 5.0
-_PASSED_ON = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 _ENOENT = 2
 
 
@@ -41,41 +33,6 @@ class Outcome(NamedTuple):
     max_rss_kib: int
     start_s: float
     wall_s: float
-
-
-class Signals:
-    """Collects this process's signals in a pipe for the length of a ``with`` block."""
-
-    def __init__(self) -> None:
-        self.read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._before: list[tuple[int, object]] = []
-        self._wakeup = -1
-
-    def __enter__(self) -> "Signals":
-        for number in (*_PASSED_ON, signal.SIGWINCH, signal.SIGCONT):
-            self._before.append((number, signal.signal(number, _ignore)))
-        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        return self
-
-    def take(self) -> list[int]:
-        """The signals since the last call."""
-        try:
-            return list(os.read(self.read, 4096))
-        except BlockingIOError:
-            return []
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before:
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        os.close(self.read)
-        os.close(self._write)
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    return
 
 
 class _Watch:
@@ -224,7 +181,7 @@ def _pass_on(watch: _Watch, number: int) -> None:
     elif not watch.started_at and number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         watch.running.kill()
         raise SetupError(f"interrupted by {signal.Signals(number).name} while the session was being set up")
-    elif number in _PASSED_ON:
+    elif number in PASSED_ON:
         _tell(watch, f"signal {number}")
 
 

@@ -6,7 +6,7 @@ import signal
 import termios
 from types import TracebackType
 
-from sandbox.process1 import TerminalSettings
+from sandbox.setup import TerminalSettings
 
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
 

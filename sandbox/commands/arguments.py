@@ -1,9 +1,9 @@
 """The options of ``sandboxsh``, and the values that they stand for."""
 
-import argparse
 import os
 from collections.abc import Mapping
-from typing import NoReturn
+from getopt import GetoptError, getopt
+from typing import NamedTuple
 
 from sandbox.errors import InputError
 from sandbox.spec import HostMount
@@ -13,7 +13,50 @@ MANAGERS = ("apt", "cargo", "gem", "go", "npm", "pip")
 _RESERVED = ("/proc", "/sys", "/dev")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
-_EXAMPLES = """\
+HELP = """\
+usage: sandboxsh [OPTIONS] [--] [COMMAND…]
+
+Run a command, or a shell, in a session of its own: isolated, and gone when it ends.
+
+what the session stands on:
+  --env FILE|NAME       an environment: a YAML or JSON file, or one that was built before
+  --base NAME           host, debian, debian-minimal (default: host; with packages debian)
+  --apt SPEC            a package from apt; --cargo, --gem, --go, --npm and --pip likewise
+  --ids range|single    force how the session's ids are made
+
+network:
+  --net MODE            none, limited or unrestricted (default: limited, with nothing allowed)
+  --allow HOST          allow HOST, *.HOST or HOST:PORT; may be repeated, as all options below with a …
+  --allow-package-managers
+                        allow the package managers' own servers
+  --connect-to HOST[:PORT]=ADDRESS[:PORT] …
+                        dial an allowed host at this address instead of looking it up
+  --egress-log FILE     append one JSON line for each network decision
+
+files:
+  --workspace DIR       DIR at /workspace, copy on write: DIR itself is never changed
+  --workspace-rw DIR    DIR at /workspace, written through
+  --mount SRC:DST[:ro|rw] …
+                        SRC at DST, read-only unless :rw
+  --file SRC:DST …      a read-only copy of a file
+  --outputs DIR         copy what is left in /mnt/session/outputs to DIR
+
+the command:
+  --workdir DIR         where it starts (default: /workspace)
+  --setenv K=V …        set a variable
+  --pass-env NAME …     pass one of your variables on
+  --timeout TIME        end it after TIME seconds (or 90s, 5m, 1h) with exit code 124
+
+what sandboxsh says:
+  --dry-run             print the plan and the policy, and run nothing
+  --json                a report in JSON, the last line on standard error
+  -q, --quiet           only errors
+  -v, --verbose         more
+  --debug               show where an error was raised
+  --data DIR            where sandboxsh keeps its data (default: $SANDBOXSH_DATA)
+  --version             print the version
+  -h, --help            print this
+
 examples:
   sandboxsh                                   a shell, with no network
   sandboxsh --workspace . -- make test        this directory, copy on write
@@ -24,80 +67,70 @@ exit codes: the command's own; 128+n when signal n ended it; 124 after --timeout
 be set up; 126 or 127 when the command can't be run or is not there; 2 for wrong options.
 """
 
+_FLAGS = ("allow-package-managers", "dry-run", "json", "quiet", "verbose", "debug", "version", "help")
+_VALUES = (
+    "env",
+    "base",
+    "ids",
+    "net",
+    "egress-log",
+    "workspace",
+    "workspace-rw",
+    "outputs",
+    "workdir",
+    "timeout",
+    "data",
+)
+_LISTS = (*MANAGERS, "allow", "connect-to", "mount", "file", "setenv", "pass-env")
+_SHORT = {"q": "quiet", "v": "verbose", "h": "help"}
+_CHOICES = {"ids": ("range", "single"), "net": ("none", "limited", "unrestricted")}
 
-class _Version(argparse.Action):
-    """Prints the version; reading the installed package's metadata is too slow to do at every start."""
 
-    def __call__(self, *_: object) -> NoReturn:
-        from importlib import metadata
+class Options(NamedTuple):
+    """What was given: options with a value, options that may be repeated, flags, and the command."""
 
-        print(f"sandboxsh {metadata.version('sandboxsh')}")
-        raise SystemExit(0)
+    values: Mapping[str, str]
+    lists: Mapping[str, tuple[str, ...]]
+    flags: frozenset[str]
+    command: tuple[str, ...]
+
+    def value(self, name: str) -> str | None:
+        """The value of an option, None when it was not given."""
+        return self.values.get(name)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """The values of an option that may be repeated, in their order."""
+        return self.lists.get(name, ())
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of ``sandboxsh``."""
-    made = argparse.ArgumentParser(
-        prog="sandboxsh",
-        usage="sandboxsh [OPTIONS] [--] [COMMAND…]",
-        description="Run a command, or a shell, in a session of its own: isolated, and gone when it ends.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def parse(arguments: list[str]) -> Options:
+    """Sort the arguments. The first that is no option begins the command. InputError for a wrong option.
+
+    getopt, since the standard library's other parser takes as long to load as half a session takes to start.
+    """
+    names = [*_FLAGS, *(f"{name}=" for name in (*_VALUES, *_LISTS))]
+    try:
+        found, command = getopt(arguments, "".join(_SHORT), names)
+    except GetoptError as error:
+        raise InputError(f"{error.msg}", hint="sandboxsh --help lists the options") from error
+    values: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
+    flags: set[str] = set()
+    for option, value in found:
+        name = _SHORT[option[1:]] if not option.startswith("--") else option[2:]
+        if name in _FLAGS:
+            flags.add(name)
+        elif name in _LISTS:
+            lists.setdefault(name, []).append(value)
+        elif name in values:
+            raise InputError(f"--{name} was given twice", hint="give it once")
+        elif value not in _CHOICES.get(name, (value,)):
+            raise InputError(f"--{name} {value}: choose one of {', '.join(_CHOICES[name])}")
+        else:
+            values[name] = value
+    return Options(
+        values, {name: tuple(given) for name, given in lists.items()}, frozenset(flags), tuple(command)
     )
-    add = made.add_argument
-    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-
-    group = made.add_argument_group("what the session stands on")
-    add = group.add_argument
-    add(
-        "--env", metavar="FILE|NAME", help="an environment: a YAML or JSON file, or one that was built before"
-    )
-    add("--base", metavar="NAME", help="host, debian, debian-minimal (default: host; with packages debian)")
-    for manager in MANAGERS:
-        add(f"--{manager}", metavar="SPEC", action="append", default=[], help=f"a package from {manager}")
-    add("--ids", choices=("range", "single"), help="force how the session's ids are made")
-
-    group = made.add_argument_group("network")
-    add = group.add_argument
-    add("--net", choices=("none", "limited", "unrestricted"), help="default: limited, with nothing allowed")
-    add("--allow", metavar="HOST", action="append", default=[], help="allow HOST, *.HOST or HOST:PORT")
-    add("--allow-package-managers", action="store_true", help="allow the package managers' own servers")
-    add("--connect-to", metavar="HOST[:PORT]=ADDRESS[:PORT]", action="append", default=[],
-        help="dial an allowed host at this address instead of looking it up")  # fmt: skip
-    add("--egress-log", metavar="FILE", help="append one JSON line for each network decision")
-
-    group = made.add_argument_group("files")
-    add = group.add_argument
-    add("--workspace", metavar="DIR", help="DIR at /workspace, copy on write: DIR itself is never changed")
-    add("--workspace-rw", metavar="DIR", help="DIR at /workspace, written through")
-    add(
-        "--mount",
-        metavar="SRC:DST[:ro|rw]",
-        action="append",
-        default=[],
-        help="SRC at DST, read-only by default",
-    )
-    add("--file", metavar="SRC:DST", action="append", default=[], help="a read-only copy of a file")
-    add("--outputs", metavar="DIR", help="copy what is left in /mnt/session/outputs to DIR")
-
-    group = made.add_argument_group("the command")
-    add = group.add_argument
-    add("--workdir", metavar="DIR", default="/workspace", help="where it starts (default: /workspace)")
-    add("--setenv", metavar="K=V", action="append", default=[], help="set a variable")
-    add("--pass-env", metavar="NAME", action="append", default=[], help="pass one of your variables on")
-    add("--timeout", metavar="TIME", help="end it after TIME seconds (or 90s, 5m, 1h) with exit code 124")
-
-    group = made.add_argument_group("what sandboxsh says")
-    add = group.add_argument
-    add("--dry-run", action="store_true", help="print the plan and the policy, and run nothing")
-    add("--json", action="store_true", help="a report in JSON, the last line on standard error")
-    add("-q", "--quiet", action="store_true", help="only errors")
-    add("-v", "--verbose", action="store_true", help="more")
-    add("--debug", action="store_true", help="show where an error was raised")
-    add("--data", metavar="DIR", help="where sandboxsh keeps its data (default: $SANDBOXSH_DATA)")
-    add("--version", action=_Version, nargs=0, help="print the version")
-    return made
 
 
 def host_mount(text: str) -> HostMount:
@@ -169,7 +202,9 @@ def seconds(text: str) -> float:
     return value
 
 
-def variables(setenv: list[str], pass_env: list[str], environment: Mapping[str, str]) -> dict[str, str]:
+def variables(
+    setenv: tuple[str, ...], pass_env: tuple[str, ...], environment: Mapping[str, str]
+) -> dict[str, str]:
     """The variables that the user sets or passes on; a name that is not set here passes nothing."""
     found = {}
     for name in pass_env:

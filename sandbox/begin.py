@@ -1,0 +1,76 @@
+"""The first step of every session: process 1, in its namespaces, waiting to be told what to become.
+
+It is made as soon as the code that both need is loaded: the kernel makes the namespaces, and process 1 loads the
+rest of its own code, while the supervisor is still reading its options.
+"""
+
+import os
+import signal
+import socket
+from types import TracebackType
+
+from sandbox import setup as _for_both
+from sandbox import syscalls as sys_
+
+NAMESPACES = (
+    sys_.CLONE_NEWUSER
+    | sys_.CLONE_NEWNS
+    | sys_.CLONE_NEWPID
+    | sys_.CLONE_NEWNET
+    | sys_.CLONE_NEWIPC
+    | sys_.CLONE_NEWUTS
+    | sys_.CLONE_NEWCGROUP
+)
+
+
+class Begun:
+    """Process 1 of a session to come. The end of the ``with`` block ends it, unless somebody took it over.
+
+    ``pid``: 0 when the kernel refused, with the reason in ``error``. ``channel``: the supervisor's end (see
+    sandbox.channel).
+    """
+
+    __slots__ = ("channel", "error", "pid")
+
+    def __init__(self, pid: int, channel: int, error: OSError | None = None) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.error = error
+
+    def take(self) -> tuple[int, int]:
+        """The process id and the channel, which are the caller's from now on."""
+        pid, channel, self.pid, self.channel = self.pid, self.channel, 0, -1
+        return pid, channel
+
+    def __enter__(self) -> "Begun":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.channel >= 0:
+            os.close(self.channel)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def begin() -> Begun:
+    """Make process 1. The calling process must have one thread only."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        pid = sys_.clone(NAMESPACES)
+    except OSError as error:
+        ours.close()
+        theirs.close()
+        return Begun(0, -1, error)
+    if pid == 0:
+        assert _for_both
+        try:
+            from sandbox.process1 import run
+
+            run(theirs.detach())
+        finally:
+            os._exit(125)
+    theirs.close()
+    return Begun(pid, ours.detach())
