@@ -16,6 +16,13 @@ _MAX_QUEUED = 65_536
 # The socket module has these names only from Python 3.12 on, or not at all.
 _IP_PKTINFO = 8
 _IPV6_PKTINFO = 50
+_IPV6_FREEBIND = 78
+
+
+def prepare_datagrams(listener: socket.socket) -> None:
+    """Let an IPv6 socket answer from any address: the kernel takes only those of an interface otherwise."""
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
 
 
 def serve_datagrams(wall: Wall, listener: socket.socket) -> None:

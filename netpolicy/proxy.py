@@ -144,9 +144,10 @@ class _Door:
             connection.finish()
 
     def _watch_datagrams(self, listener: socket.socket) -> None:
-        from netpolicy.nameserver import serve_datagrams
+        from netpolicy.nameserver import prepare_datagrams, serve_datagrams
 
         wall = self._wall
+        prepare_datagrams(listener)
         wall.reactor.watch(listener.fileno(), READ, lambda _event: serve_datagrams(wall, listener))
 
     def _watch_connections(self, listener: Listener) -> None:

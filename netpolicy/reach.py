@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from netpolicy.addresses import veto
-from netpolicy.policy import Policy, target_for
 from netpolicy.ownership import local_veto
+from netpolicy.policy import Policy, target_for
 from netpolicy.reactor import WRITE, Reactor, Timer
 from netpolicy.resolver import Resolver
 
