@@ -88,11 +88,13 @@ def compile_policy(
     mcp_hosts: Sequence[str] = (),
     connect_to: Sequence[ConnectTo] = (),
     allowed_origin: str = "allowed_hosts",
+    code_hosts: bool = True,
 ) -> Policy:
     """Turn what the user configured into rules; InputError names the first entry that can't be accepted.
 
     Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `mcp_hosts`
-    have the form of `allowed_hosts` and are opened on behalf of the agent's MCP servers.
+    have the form of `allowed_hosts` and are opened on behalf of the agent's MCP servers. `code_hosts`: package
+    managers bring the well-known hosts of source repositories with them.
     """
     if mode not in ("none", "limited", "unrestricted"):
         raise InputError(f"network mode {mode!r} is unknown", "choose none, limited or unrestricted")
@@ -100,10 +102,11 @@ def compile_policy(
     rules += [_allowed(entry, "allow_mcp_servers") for entry in mcp_hosts]
     if allow_package_managers:
         rules += [_endpoint(endpoint) for endpoint in endpoints]
-        rules += [
-            Rule(HostPattern(host, False, None), "tls", 443, "allow_package_managers: code host")
-            for host in CODE_HOSTS
-        ]
+        if code_hosts:
+            rules += [
+                Rule(HostPattern(host, False, None), "tls", 443, "allow_package_managers: code host")
+                for host in CODE_HOSTS
+            ]
     targets = tuple(_target(each) for each in connect_to)
     if mode == "unrestricted":
         raise InputError(

@@ -52,7 +52,13 @@ def _policy(job: Job) -> Policy:
         Endpoint(each.scheme, each.host, each.port, each.manager, each.source)  # type: ignore[arg-type]
         for each in job.endpoints
     ]
-    return compile_policy("limited", job.allowed_hosts, endpoints, allow_package_managers=bool(endpoints))
+    return compile_policy(
+        "limited",
+        job.allowed_hosts,
+        endpoints,
+        allow_package_managers=bool(endpoints),
+        code_hosts=False,
+    )
 
 
 def _leave_only_changes(scratch: str, ids: IdMap) -> None:

@@ -10,7 +10,20 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def find(given: str, data: str) -> Environment:
-    """The environment of a file, or the one that was built under that name. InputError when neither is there."""
+    """The environment of a file, or the one that was built under that name.
+
+    InputError when neither is there, or when it is a self-hosted one, which has nothing to run here.
+    """
+    found = _find(given, data)
+    if found.type != "cloud":
+        raise InputError(
+            f"{given}: config.type is {found.type}, which names no packages and no network",
+            hint="use an environment of type cloud",
+        )
+    return found
+
+
+def _find(given: str, data: str) -> Environment:
     if "/" in given or given.endswith(_SUFFIXES) or os.path.isfile(given):
         return read_file(given)
     kept = _kept(data, given)

@@ -26,7 +26,7 @@ def data_directory(given: str | None, environment: Mapping[str, str], uid: int) 
 
 
 def prepare(data: str) -> None:
-    """Make the data directory, private to its owner; HostError when it can't be made or written."""
+    """Make the data directory, private to its owner; HostError when it can't be made, written or passed through."""
     try:
         if not os.path.isdir(data):
             os.makedirs(data, mode=0o700)
@@ -40,3 +40,16 @@ def prepare(data: str) -> None:
             f"the data directory {data} can't be used: {error.strerror}",
             hint="make it writable, or name another with --data or SANDBOXSH_DATA",
         ) from error
+    if os.geteuid() == 0:
+        _check_passage(data)
+
+
+def _check_passage(data: str) -> None:
+    path = data
+    while path != "/":
+        if not os.stat(path).st_mode & 0o001:
+            raise HostError(
+                f"the data directory {data} can't be reached by the ids of root's sessions: {path} lets only some in",
+                hint=f"name a directory that everybody may pass through with --data, or: chmod o+x {path}",
+            )
+        path = os.path.dirname(path)
