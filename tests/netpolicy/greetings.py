@@ -7,9 +7,8 @@ import ssl
 
 def openssl_hello(name: str | None, alpn: tuple[str, ...] = ()) -> bytes:
     """The first flight of a real client."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     if alpn:
         context.set_alpn_protocols(list(alpn))
     out = ssl.MemoryBIO()

@@ -110,8 +110,7 @@ def check_connections(canary: Canary) -> None:
         assert dns.query.udp(reverse, "198.18.0.1", timeout=PATIENCE).answer[0][0].to_text() == "db.test."
     hits = canary.hits
     for address in ("203.0.113.7", "2001:db8::7", address_of("other.test", "A")):
-        with connect(address, 5432) as client:
-            assert is_reset(client)
+        assert is_reset(lambda address=address: connect(address, 5432))  # type: ignore[misc]
         with connect(address, 443) as client:
             client.sendall(hello)
             assert client.recv(len(hello), socket.MSG_WAITALL) == hello, (

@@ -206,8 +206,11 @@ def read_all(connection: socket.socket) -> bytes:
     return data
 
 
-def is_reset(connection: socket.socket) -> bool:
+def is_reset(connect: Callable[[], socket.socket]) -> bool:
+    """Whether a connection is reset before a byte comes: seen by connect(2) itself when the reset is fast."""
     try:
-        return not isinstance(connection.recv(1), bytes)
+        with connect() as connection:
+            connection.recv(1)
     except ConnectionResetError:
         return True
+    return False

@@ -139,8 +139,7 @@ def test_a_shared_port_is_told_apart_by_the_name_and_denied_without_one() -> Non
     endpoint = Endpoint("https", "index.test", 8443, "pip", "pip.conf")
     policy = compile_policy("limited", ["raw.test:8443"], [endpoint], True)
     with session(policy, tcp_port=8443) as wall:
-        with wall.connect("tcp") as client:
-            assert is_reset(client)
+        assert is_reset(lambda: wall.connect("tcp"))
         assert wall.finish()["denied"][0]["code"] == "no-name"
 
 

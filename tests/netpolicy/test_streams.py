@@ -231,8 +231,7 @@ def test_the_users_word_lifts_the_veto_for_that_one_name_and_port() -> None:
 
 def test_an_address_on_a_named_port_stands_for_no_name_and_is_reset() -> None:
     with Canary(echo) as canary, session(allow("db.test:5432", targets=to(canary, "db.test"))) as wall:
-        with wall.connect("tcp") as client:
-            assert is_reset(client)
+        assert is_reset(lambda: wall.connect("tcp"))
         (denied,) = wall.finish()["denied"]
         assert (denied["code"], denied["host"]) == ("no-name", "127.0.0.1")
         assert canary.hits == 0
