@@ -20,6 +20,7 @@ from netpolicy.wall import Farewell, Wall
 
 _CHUNK = 262_144
 _ENOUGH = 262_144  # octets waiting for a slow reader before its source is left unread
+_REPEATABLE = (b"GET", b"HEAD")  # asking twice changes nothing (RFC 9110 9.2.1)
 
 
 class Phase(Enum):
@@ -109,8 +110,6 @@ class HttpConnection:
             self._drop_upstream()
             return
         try:
-            if upstream.out.size and event & ~READ:
-                upstream.sent += upstream.out.flush(upstream.socket)
             if event & ~WRITE and self._reads_upstream():
                 size = upstream.socket.recv_into(self._wall.buffer, _CHUNK)
                 upstream.received += size
@@ -165,7 +164,7 @@ class HttpConnection:
         if self._phase is Phase.EXCHANGING:
             try:
                 return self._carry_request() or self._carry_response()
-            except h11.RemoteProtocolError:
+            except h11.ProtocolError:
                 self._upstream_lost("it sent a malformed response")
         return False
 
@@ -298,10 +297,14 @@ class HttpConnection:
         upstream = self._upstream
         if upstream is not None:
             try:
-                upstream.sent += upstream.out.flush(upstream.socket)
+                sent = upstream.out.flush(upstream.socket)
             except OSError:
                 # A host may answer and hang up before it has read all: its answer counts.
                 upstream.out = Outbox()
+                return
+            if sent:
+                upstream.sent += sent
+                self._touch()
 
     def _send_client(self, event: h11.Event) -> None:
         self._out.put(self._http.send_with_data_passthrough(event) or [])
@@ -353,20 +356,20 @@ class HttpConnection:
         self._drop_upstream()
         self._phase = Phase.LEAVING
 
-    def _upstream_lost(self, why: str) -> None:
+    def _upstream_lost(self, why: str, status: int = 502) -> None:
         upstream, forward, request = self._upstream, self._forward, self._request
         assert upstream is not None and forward is not None and request is not None
         if self._answered:
             # A response that broke off must not look whole.
             self._record("allowed", "the response broke off", "cut-short")
             self._close(reset=True)
-        elif upstream.used and not upstream.received and request.method in (b"GET", b"HEAD"):
+        elif status == 502 and upstream.used and not upstream.received and request.method in _REPEATABLE:
             # RFC 9112 9.3.1: the host closed an idle connection just as this request came.
             self._connect(forward)
             self._await()
         else:
             self._record("failed", f"{forward.host}: {why}", "upstream")
-            self._say_last(502, "upstream", f"{forward.host}: {why}.")
+            self._say_last(status, "upstream", f"{forward.host}: {why}.")
             self._advance()
 
     def _client_lost(self) -> None:
@@ -415,7 +418,7 @@ class HttpConnection:
             pause = min(max(left, 1.0), self._wall.timeouts.hello)
             self._timer = self._wall.reactor.after(pause, self._check_deadline)
         elif self._phase is Phase.EXCHANGING:
-            self._upstream_lost("nothing moved for too long")
+            self._upstream_lost("nothing moved for too long", 504)
         else:
             self._close(reset=self._out.size > 0)
 

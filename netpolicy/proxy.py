@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,6 +16,8 @@ from netpolicy.relay import BUFFER_SIZE
 from netpolicy.resolver import Resolve, Resolver, host_resolve
 from netpolicy.synthetic import SyntheticNames
 from netpolicy.wall import Timeouts, Wall
+
+MAX_LOG = 64 * 1024 * 1024
 
 _ACCEPTS = 64  # a turn, so that a flood of connections does not hold up those that are served
 _DESCRIPTORS = 2  # of each connection: the client's socket and the one outside
@@ -58,16 +60,16 @@ def run(
 ) -> None:
     """Serve until `control` reads b"finish" or its end; then send the summary on it as JSON and shut it down.
 
-    What the session had queued by then is still judged and recorded. `log` is a descriptor that gets one
-    JSON line for each decision. `resolve` maps a name to addresses as text, in threads. `own_addresses` are
-    dialled for no name, like those that the kernel knows as this machine's. Raises the soft limit on
-    descriptors.
+    What the session had queued by then is still judged and recorded. `log` is a descriptor that gets one JSON line
+    for each decision, up to MAX_LOG octets. `resolve` maps a name to addresses as text, in threads.
+    `own_addresses` are dialled for no name, like those that the kernel knows as this machine's. Raises the soft
+    limit on descriptors.
     The caller keeps and closes the listeners, `control` and `log`.
     """
     import json
 
     problems: list[str] = []
-    audit = Audit(session, None if log is None else lambda line: _append(log, line, problems))
+    audit = Audit(session, None if log is None else _appender(log, problems))
     with Reactor() as reactor:
         wall = Wall(
             reactor,
@@ -251,9 +253,22 @@ def _room() -> int:
     return max(1, min(_MOST_CONNECTIONS, (soft - _SPARE_DESCRIPTORS) // _DESCRIPTORS))
 
 
-def _append(log: int, line: bytes, problems: list[str]) -> None:
-    try:
-        while line:
-            line = line[os.write(log, line) :]
-    except OSError as error:
-        problems.append(f"the egress log could not be written: {error.strerror}")
+def _appender(log: int, problems: list[str]) -> Callable[[bytes], None]:
+    """What writes lines to a descriptor, until it fails or a session has had its share of the disk."""
+    left = MAX_LOG
+
+    def append(line: bytes) -> None:
+        nonlocal left
+        if problems:
+            return
+        left -= len(line)
+        if left < 0:
+            problems.append(f"the egress log reached {MAX_LOG} bytes; later decisions are counted alone")
+            return
+        try:
+            while line:
+                line = line[os.write(log, line) :]
+        except OSError as error:
+            problems.append(f"the egress log could not be written: {error.strerror}")
+
+    return append

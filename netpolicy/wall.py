@@ -57,11 +57,11 @@ class Wall:
 
     def looked_up(self, client: socket.socket) -> str | None:
         """The name whose synthetic address the client connected to."""
-        return self.names.name_at(socket.inet_pton(client.family, client.getsockname()[0]))
+        return self.names.name_at(socket.inet_pton(client.family, _address(client)))
 
     def destination(self, client: socket.socket) -> str:
         """What is known of a client's target when it names none: the looked-up name or the address."""
-        return self.looked_up(client) or str(client.getsockname()[0])
+        return self.looked_up(client) or _address(client)
 
     def denied(self, protocol: str, host: str, port: int, verdict: Verdict) -> None:
         self.audit.record(denied(time(), protocol, host, port, verdict))
@@ -89,6 +89,11 @@ class Wall:
         self.audit.record(
             Decision(time(), protocol, host, port, outcome, reason, code, "", rule, sent, received, duration)
         )
+
+
+def _address(client: socket.socket) -> str:
+    """The address that a client connected to; a link-local one comes from the kernel with its interface."""
+    return str(client.getsockname()[0]).partition("%")[0]
 
 
 class Farewell:

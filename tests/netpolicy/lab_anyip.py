@@ -129,6 +129,12 @@ def check_connections(canary: Canary) -> None:
             except ConnectionRefusedError:
                 continue
             sys.exit(f"port {closed} of {address} took a connection")
+    lo = socket.if_nametoindex("lo")
+    with socket.socket(socket.AF_INET6) as client:
+        client.settimeout(PATIENCE)
+        client.connect(("fe80::7", 443, 0, lo))
+        client.sendall(openssl_hello(None))
+        assert read_all(client)[-1] == 49
     assert canary.hits == hits, "nothing but what was allowed arrived"
 
 
@@ -140,6 +146,7 @@ def check_summary(summary: dict[str, list[dict[str, object]]]) -> None:
     for host in ("203.0.113.7", "2001:db8::7", "other.test"):
         expected.add(("tcp", host, 5432, "not-allowed" if host == "other.test" else "no-name"))
         expected.add(("tls", host, 443, "no-name"))
+    expected.add(("tls", "fe80::7", 443, "no-name"))
     expected.add(("http", "a.test", 80, "plain-http"))
     assert denied == expected, denied
 

@@ -487,3 +487,57 @@ def test_a_slow_reader_holds_up_its_own_server_and_not_the_memory() -> None:
         connection.sendall(GET % (b"/", b"a.test"))
         assert done.wait(10)
         assert written < 60_000_000, "it stopped reading: what is under way is what the kernel's buffers hold"
+
+
+def test_a_server_that_answers_before_it_has_read_all_is_heard() -> None:
+    def serve(client: socket.socket) -> None:
+        client.recv(1000)
+        client.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65_536):
+            pass
+
+    with (
+        Canary(serve) as canary,
+        session(allow("a.test:80", targets=to(canary, "a.test"))) as wall,
+        wall.connect("http") as connection,
+    ):
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n" + bytes(1000))
+        status, _, body = Client(connection).read()
+        assert (status, body) == (413, b"no")
+
+
+def test_a_server_that_never_answers_is_a_gateway_timeout_and_is_asked_once() -> None:
+    def serve(client: socket.socket) -> None:
+        client.recv(1000)
+        client.sendall(OK)
+        while client.recv(1000):
+            pass
+
+    with (
+        Canary(serve) as canary,
+        session(
+            allow("a.test:80", targets=to(canary, "a.test")), timeouts=Timeouts(hello=0.1, response=0.2)
+        ) as wall,
+        wall.connect("http") as connection,
+    ):
+        client = Client(connection)
+        connection.sendall(GET % (b"/", b"a.test"))
+        assert client.read()[0] == 200
+        connection.sendall(GET % (b"/", b"a.test"))
+        assert client.read()[0] == 504
+        assert canary.hits == 1
+
+
+def test_a_connection_that_only_idles_is_closed_quietly() -> None:
+    with (
+        Web() as web,
+        session(
+            allow("a.test:80", targets=to(web, "a.test")), timeouts=Timeouts(hello=0.1, keep_alive=0.2)
+        ) as wall,
+        wall.connect("http") as connection,
+    ):
+        connection.sendall(GET % (b"/", b"a.test"))
+        assert Client(connection).read()[0] == 200
+        assert read_all(connection) == b""
+        assert wall.finish()["failed"] == []

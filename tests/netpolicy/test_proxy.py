@@ -165,6 +165,19 @@ def test_a_log_that_can_t_be_written_is_told_at_the_end() -> None:
     os.close(log)
 
 
+def test_the_log_has_a_limit_so_that_no_session_fills_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "MAX_LOG", 1000)
+    with session(allow()) as wall:
+        for _ in range(20):
+            with wall.connect("tls") as client:
+                client.sendall(openssl_hello("d.test"))
+                read_all(client)
+        summary = wall.finish()
+        assert summary["denied"][0]["count"] == 20
+        assert "1000 bytes" in summary["log_error"]
+        assert 0 < len(wall.log()) < 20
+
+
 def test_serving_leaves_no_descriptor_and_no_thread_behind() -> None:
     def count() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), threading.active_count()
