@@ -6,6 +6,7 @@ link of a base or a layer leads outside.
 """
 
 import os
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from sandbox import syscalls as sys_
@@ -34,12 +35,13 @@ class Overlay(NamedTuple):
 
     def execute(self, root: str, trees: Trees = ()) -> None:
         os.makedirs(self.work, mode=0o700, exist_ok=True)
-        with make_directory(self.upper, self.target) as upper:
-            lowers = ":".join(_escaped(lower) for lower in self.lowers)
-            data = f"lowerdir={lowers},upperdir={_FD}/{upper.fd},workdir={_escaped(self.work)},userxattr,volatile"
-            # mount(2) takes one page of options.
-            if len(os.fsencode(data)) >= os.sysconf("SC_PAGE_SIZE"):
-                raise OSError(7, f"the paths of {len(self.lowers)} layers are too long for one mount")
+        with ExitStack() as opened:
+            # By descriptor, the session's /proc/self/mountinfo tells nothing of where things are on the host, and
+            # many layers fit the page of options that mount(2) takes.
+            lowers = ":".join(_descriptor(opened, lower) for lower in self.lowers)
+            upper = opened.enter_context(make_directory(self.upper, self.target))
+            work = _descriptor(opened, self.work)
+            data = f"lowerdir={lowers},upperdir={_FD}/{upper.fd},workdir={work},userxattr,volatile"
             if self.target == "/":
                 sys_.mount("overlay", root, "overlay", sys_.MS_NODEV, data)
             else:
@@ -346,6 +348,6 @@ def _mount_at(root: str, target: str, fstype: str, source: str, flags: int, data
         sys_.mount(source, f"{_FD}/{directory.fd}", fstype, flags, data)
 
 
-def _escaped(path: str) -> str:
-    # overlayfs splits its options at commas and its layers at colons.
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+def _descriptor(opened: ExitStack, path: str) -> str:
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    return f"{_FD}/{opened.enter_context(Opened(os.open(path, flags))).fd}"

@@ -62,7 +62,14 @@ WRITABLE_ON_HOST = (
     "/usr/local/sbin",
     "/usr/local/share",
 )
-_OWN_ON_HOST = ("/etc/group", "/etc/hostname", "/etc/hosts", "/etc/passwd", "/etc/resolv.conf")
+_OWN_ON_HOST = (
+    "/etc/group",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/machine-id",
+    "/etc/passwd",
+    "/etc/resolv.conf",
+)
 EMPTY_ON_HOST = (
     ("/home", 0o755),
     ("/media", 0o755),
@@ -188,6 +195,7 @@ def _own_files(spec: RunSpec) -> list[Operation]:
         WriteFile("/etc/resolv.conf", nameserver.encode()),
     ]
     if spec.root.base is None:
+        files.append(WriteFile("/etc/machine-id", b""))
         files.append(WriteFile("/etc/passwd", _PASSWD.encode()))
         files.append(WriteFile("/etc/group", _GROUP.encode()))
     if spec.ca_bundle:

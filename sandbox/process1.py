@@ -112,6 +112,7 @@ def _set_up_and_start(channel: socket.socket) -> int:
     restrict.forbid_new_privileges()
     _step("installing the system call filter", seccomp.install, setup.filter)
     stdio = tuple(terminal if place is None else fds[place] for place in setup.command.stdio)
+    close_all_but((0, 1, 2, channel.fileno(), *(fd for fd in (*stdio, terminal) if fd is not None)))
     return _start(setup.command, stdio, terminal, channel)
 
 
