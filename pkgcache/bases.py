@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from pkgcache import machine
 from pkgcache.errors import InputError, StoreError
 from pkgcache.names import HOST, KNOWN
 from pkgcache.records import BaseRecord, base_from_json
@@ -40,11 +41,7 @@ def read_base(store: Store, name: str) -> BaseRecord | None:
     Raises InputError for a malformed name, StoreError for a damaged record.
     """
     check_name(name)
-    try:
-        identity = os.readlink(f"{store.names()}/{name}")
-    except OSError:
-        identity = name
-    return read_record(store, identity)
+    return read_record(store, _current(store, name) or name)
 
 
 def read_record(store: Store, identity: str) -> BaseRecord | None:
@@ -74,12 +71,19 @@ def list_bases(store: Store) -> tuple[BaseEntry, ...]:
         record = read_record(store, identity)
         if record is None:
             continue
-        current = (read_base(store, record.name) or record).id == identity
+        current = identity == (machine.identity() if record.name == HOST else _current(store, record.name))
         path = store.base(identity)
         entries.append(BaseEntry(record, path, current, in_use(path), by_base.get(identity, 0)))
     return tuple(
         sorted(entries, key=lambda entry: (entry.record.name, not entry.current, entry.record.created))
     )
+
+
+def _current(store: Store, name: str) -> str | None:
+    try:
+        return os.readlink(f"{store.names()}/{name}")
+    except OSError:
+        return None
 
 
 def remove_base(store: Store, name: str, *, remove: Remove) -> tuple[str, ...]:
@@ -102,10 +106,10 @@ def remove_base(store: Store, name: str, *, remove: Remove) -> tuple[str, ...]:
         gone.append(record.id)
     link = f"{store.names()}/{record.name}"
     try:
-        if os.readlink(link) == record.id:
+        if _current(store, record.name) == record.id:
             os.unlink(link)
-    except OSError:
-        pass
+    except OSError as error:
+        raise explain(error, store) from error
     remove(store.downloads(f"apt/lists-{record.id}"))
     remove(f"{store.path}/memo")
     return tuple(gone)

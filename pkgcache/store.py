@@ -32,6 +32,8 @@ from pkgcache.errors import StoreError
 from pkgcache.runner import Remove
 
 VERSION = "v1"
+KEPT_LOGS = 100
+"""Logs of failed builds; their names begin with the time."""
 # Sessions' ids must be able to walk through to the trees below, also when root is the one who builds.
 _MODE = 0o711
 # Mounted by the supervisor; what packages' code leaves there is nobody else's business.
@@ -202,7 +204,8 @@ def _new_directory(store: Store) -> tuple[str, int]:
 
 
 def sweep(store: Store, remove: Remove) -> int:
-    """Remove what dead processes left in work/; returns how many directories that were."""
+    """Remove what dead processes left in work/ and all but the newest logs; returns how many directories went."""
+    _forget_old_logs(f"{store.path}/logs")
     try:
         names = os.listdir(f"{store.path}/work")
     except FileNotFoundError:
@@ -220,6 +223,18 @@ def sweep(store: Store, remove: Remove) -> int:
         finally:
             os.close(fd)
     return count
+
+
+def _forget_old_logs(directory: str) -> None:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for name in names[:-KEPT_LOGS]:
+        try:
+            os.unlink(f"{directory}/{name}")
+        except OSError:
+            continue
 
 
 def publish(store: Store, made: str, target: str) -> None:

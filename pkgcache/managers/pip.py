@@ -9,7 +9,6 @@ from pkgcache.recipe import CLEAN, Cache, Phase, require
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
-
 # The forms that nearly all specs have, where PEP 508 and PEP 440 leave nothing to decide: the library that knows the
 # whole grammar takes longer to load than a session to start.
 _PLAIN = r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?P<version>(?:==|>=|<=)[0-9]+(?:\.[0-9]+)*)?"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pkgcache import machine
+from pkgcache.bases import list_bases
 from pkgcache.build import build
 from pkgcache.runner import Job
 from pkgcache.store import Store, open_store
@@ -38,6 +39,15 @@ def test_the_machine_is_looked_at_once_without_a_network(store: Store) -> None:
     assert not any(job.endpoints or job.allowed_hosts for job in runner.jobs)
     again = Scripted(lambda _: pytest.fail("ran"))
     assert build(store, "host", {}, runner=again, remove=remove, need_endpoints=True) == image
+
+
+def test_the_machine_as_it_was_before_is_listed_as_past(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(store, "host", {}, runner=Scripted(looks), remove=remove, need_endpoints=True)
+    assert [entry.current for entry in list_bases(store)] == [True]
+    monkeypatch.setattr(machine, "identity", lambda: "host-other")
+    assert [entry.current for entry in list_bases(store)] == [False]
 
 
 def test_layers_on_the_machine_stand_on_directories_that_can_be_written(store: Store) -> None:

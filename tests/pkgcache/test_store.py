@@ -161,6 +161,14 @@ def test_a_sweep_takes_what_a_killed_process_left_and_nothing_that_is_in_use(sto
         assert os.listdir(f"{store.path}/work") == [os.path.basename(mine)]
 
 
+def test_a_sweep_keeps_the_newest_logs(store: Store) -> None:
+    names = [f"20260101T{number:06d}Z-pip-aa.log" for number in range(stores.KEPT_LOGS + 2)]
+    for name in names:
+        Path(store.path, "logs", name).touch()
+    sweep(store, remove)
+    assert sorted(os.listdir(f"{store.path}/logs")) == names[2:]
+
+
 def test_sweeping_a_store_that_is_not_there_does_nothing(tmp_path: Path) -> None:
     assert sweep(open_store(str(tmp_path)), remove) == 0
 
