@@ -80,6 +80,7 @@ def _become_quiet(channel_fd: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     os.setsid()
+    restrict.hide_arguments()
     close_all_but((channel_fd,))
     # The lowest numbers are the command's; nothing else may be opened there.
     while os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) < 2:
@@ -108,7 +109,7 @@ def _set_up_and_start(channel: socket.socket) -> int:
     _step("entering the new root", _enter, setup.root)
     terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None
     restrict.no_core_dumps()
-    restrict.drop_capabilities()
+    restrict.drop_capabilities(file_capabilities=setup.file_capabilities)
     restrict.forbid_new_privileges()
     _step("installing the system call filter", seccomp.install, setup.filter)
     stdio = tuple(terminal if place is None else fds[place] for place in setup.command.stdio)

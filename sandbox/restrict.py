@@ -26,14 +26,17 @@ KEPT = {
 }
 
 
-def drop_capabilities() -> None:
+def drop_capabilities(*, file_capabilities: bool) -> None:
     """Keep KEPT in every set of this process and leave no way to regain the others.
+
+    Without ``file_capabilities``, the one for giving files capabilities goes as well. On an id-mapped mount they are
+    written as root's of the host, not as the session's, and would hold there.
 
     HostError when the kernel has a capability that can't be named here: it could not be dropped.
     """
     with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
         last = int(file.read())
-    kept = frozenset(KEPT.values())
+    kept = frozenset(number for name, number in KEPT.items() if file_capabilities or name != "setfcap")
     for number in range(last + 1):
         if number not in kept:
             try:
@@ -58,6 +61,12 @@ def forbid_new_privileges() -> None:
 def forbid_inspection() -> None:
     """No process of the session may trace this one or read its memory, environment or descriptors in /proc."""
     prctl.set_dumpable(0)
+
+
+def hide_arguments() -> None:
+    """Overwrite this copy's arguments: /proc/1/cmdline is open to everybody, and the supervisor's may hold secrets."""
+    prctl.set_proctitle("init")
+    prctl.set_name("init")
 
 
 def die_with_parent() -> None:
