@@ -13,6 +13,8 @@ from sandbox.idmap import IdMap
 from sandbox.removal import as_owner
 
 _CHUNK = 1 << 20
+# Each level holds two descriptors while it is copied.
+_DEEPEST = 100
 
 
 class Collected(NamedTuple):
@@ -78,6 +80,9 @@ def _copy_entry(source: int, target: int, name: str, path: str, left: list[str])
         _copy_file(source, target, name)
         return 1
     if stat.S_ISDIR(mode):
+        if path.count("/") >= _DEEPEST:
+            left.append(f"{path!r}: more than {_DEEPEST} directories deep")
+            return 0
         try:
             os.mkdir(name, 0o755, dir_fd=target)
         except FileExistsError:

@@ -4,11 +4,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from typing import TypeVar
 
 from sandbox import idmap
 from sandbox import syscalls as sys_
 from sandbox.errors import SetupError
 from sandbox.idmap import IdMap
+
+T = TypeVar("T")
 
 
 def remove_tree(path: str, ids: IdMap) -> None:
@@ -84,36 +87,82 @@ def _remove(path: str) -> None:
         os.close(folder)
 
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
 def _remove_directory(parent: int, name: str) -> None:
-    try:
-        os.rmdir(name, dir_fd=parent)
+    """Remove a directory of any depth: one descriptor at a time, and no recursion."""
+    if _rmdir(name, parent):
         return
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    here = _enter(parent, name)
     try:
-        folder = os.open(name, flags, dir_fd=parent)
-    except PermissionError:
-        # overlayfs leaves its work directory without any permission, and so may a session.
-        os.chmod(name, 0o700, dir_fd=parent)
-        folder = os.open(name, flags, dir_fd=parent)
-    try:
-        with os.scandir(folder) as entries:
-            items = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for item, is_folder in items:
-            try:
-                _remove_entry(folder, item, is_folder)
-            except PermissionError:
-                os.fchmod(folder, 0o700)
-                _remove_entry(folder, item, is_folder)
+        trail = [(name, _identity(here))]
+        waiting = [_clear(here)]
+        while True:
+            if waiting[-1]:
+                item = waiting[-1].pop()
+                if _permitted(here, lambda here=here, item=item: _rmdir(item, here)):  # type: ignore[misc]
+                    continue
+                inner = _enter(here, item)
+                os.close(here)
+                here = inner
+                trail.append((item, _identity(here)))
+                waiting.append(_clear(here))
+                continue
+            waiting.pop()
+            done, _ = trail.pop()
+            if not trail:
+                break
+            above = _permitted(here, lambda here=here: os.open("..", _FOLDER, dir_fd=here))  # type: ignore[misc]
+            os.close(here)
+            here = above
+            # A process that is not quite dead yet may have moved the directory to lead this one astray.
+            if _identity(here) != trail[-1][1]:
+                raise OSError(errno.EXDEV, "a directory was moved while it was being removed", done)
+            os.rmdir(done, dir_fd=here)
     finally:
-        os.close(folder)
+        os.close(here)
     os.rmdir(name, dir_fd=parent)
 
 
-def _remove_entry(folder: int, item: str, is_folder: bool) -> None:
-    if is_folder:
-        _remove_directory(folder, item)
-    else:
-        os.unlink(item, dir_fd=folder)
+def _rmdir(name: str, parent: int) -> bool:
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
+
+
+def _enter(parent: int, name: str) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        # overlayfs leaves its work directory without any permission, and so may a session.
+        os.chmod(name, 0o700, dir_fd=parent)
+        return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    found = os.fstat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _clear(folder: int) -> list[str]:
+    """Unlink all that is no directory; the names of the directories that stay."""
+    with os.scandir(folder) as entries:
+        items = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for item, is_folder in items:
+        if not is_folder:
+            _permitted(folder, lambda item=item: os.unlink(item, dir_fd=folder))  # type: ignore[misc]
+    return [item for item, is_folder in items if is_folder]
+
+
+def _permitted(folder: int, work: Callable[[], T]) -> T:
+    """Do ``work`` in ``folder``, whose owner may have taken the permission to do so away."""
+    try:
+        return work()
+    except PermissionError:
+        os.fchmod(folder, 0o700)
+        return work()

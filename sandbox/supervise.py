@@ -19,6 +19,7 @@ from sandbox.stdio import Pump, Stdio
 TIMED_OUT = 124
 _GRACE_S = 5.0
 _ENOENT = 2
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Outcome(NamedTuple):
@@ -54,6 +55,7 @@ class _Watch:
         self.words: list[str] | None = None
         self.unrunnable: tuple[int, str] | None = None
         self.timed_out = False
+        self.interrupted = False
         self.deadline: float | None = None
         self.channel_open = True
         self.gone = False
@@ -178,10 +180,14 @@ def _pass_on(watch: _Watch, number: int) -> None:
         if watch.raw is not None and watch.raw.active:
             watch.raw.leave()
             watch.raw.enter()
-    elif not watch.started_at and number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        watch.running.kill()
-        raise SetupError(f"interrupted by {signal.Signals(number).name} while the session was being set up")
     elif number in PASSED_ON:
+        if not watch.started_at and number in _ENDING:
+            # Process 1 passes the first one on as soon as there is a command; somebody who insists waits no longer.
+            if watch.interrupted:
+                watch.running.kill()
+                name = signal.Signals(number).name
+                raise SetupError(f"interrupted by {name} while the session was being set up")
+            watch.interrupted = True
         _tell(watch, f"signal {number}")
 
 
