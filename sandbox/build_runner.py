@@ -1,13 +1,15 @@
 """Runs the jobs of package builds, each in a session of its own: the isolation that pkgcache does not know."""
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from netpolicy.policy import Endpoint, Policy, compile_policy, listening_ports
 from pkgcache.runner import Job, Remove, Result, Runner
 from sandbox import session
 from sandbox.idmap import IdMap
 from sandbox.removal import remove_tree
-from sandbox.spec import HostMount, RootFs, RunSpec, base_environment
+from sandbox.spec import SESSION, HostMount, RootFs, RunSpec, base_environment
 from sandbox.stdio import collect
 from sandbox.trust import host_bundle
 
@@ -24,11 +26,16 @@ def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner
             environment=tuple({**base_environment(), **job.environment}.items()),
             network=policy.mode,
             listeners=listening_ports(policy),
-            mounts=tuple(HostMount(mount.source, mount.target, mount.writable) for mount in job.mounts),
+            mounts=tuple(
+                HostMount(mount.source, mount.target, mount.writable, SESSION) for mount in job.mounts
+            ),
             scratch=job.scratch,
             ca_bundle=bundle,
             timeout_s=job.timeout_s,
         )
+        for mount in job.mounts:
+            if mount.writable:
+                _hand_over(mount.source, ids)
         report = session.run(spec, ids, data, policy, lambda: collect(job.output))
         if job.scratch is not None:
             _leave_only_changes(job.scratch, ids)
@@ -43,6 +50,19 @@ def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner
 def make_remove(ids: IdMap) -> Remove:
     """Removes trees whose files belong to ``ids``."""
     return lambda path: remove_tree(path, ids)
+
+
+def _hand_over(path: str, ids: IdMap) -> None:
+    """Give ``path`` and all below it to the session's user 0, when root made it: builds write nothing as root."""
+    if os.geteuid() != 0 or os.stat(path).st_uid == ids.root_uid:
+        return
+    # The top comes last, so that what is cut short is taken up again.
+    for _, folders, files, fd in os.fwalk(path):
+        for name in (*folders, *files):
+            # Another build may be at work in there already.
+            with suppress(FileNotFoundError):
+                os.chown(name, ids.root_uid, ids.root_gid, dir_fd=fd, follow_symlinks=False)
+    os.chown(path, ids.root_uid, ids.root_gid)
 
 
 def _policy(job: Job) -> Policy:

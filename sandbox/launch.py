@@ -145,6 +145,7 @@ def set_up(
         listeners=spec.listeners,
         filter=filter_,
         drop_groups=ids.helper or os.geteuid() == 0,
+        file_capabilities=not _writes_as_root(spec),
         command=Command(spec.command, spec.environment, spec.workdir, (places[0], places[1], places[2])),
         terminal=_terminal(stdio),
         first_tree=len(given),
@@ -174,7 +175,7 @@ def _terminal(stdio: Stdio) -> TerminalSettings | None:
 
 
 def _open_trees(wanted: tuple[HostTree, ...], pid: int) -> tuple[int, ...]:
-    """Open host trees as root, their owners translated to the session's ids (idmapped mounts)."""
+    """Open host trees as root, the owners of some translated to the session's ids (idmapped mounts)."""
     if not wanted:
         return ()
     opened: list[int] = []
@@ -184,9 +185,10 @@ def _open_trees(wanted: tuple[HostTree, ...], pid: int) -> tuple[int, ...]:
             flags = sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC
             fd = sys_.open_tree(tree.source, flags | (sys_.AT_RECURSIVE if tree.recursive else 0))
             opened.append(fd)
-            sys_.mount_setattr(
-                fd, attributes=sys_.MOUNT_ATTR_IDMAP, recursive=tree.recursive, userns_fd=userns
-            )
+            if tree.translated:
+                sys_.mount_setattr(
+                    fd, attributes=sys_.MOUNT_ATTR_IDMAP, recursive=tree.recursive, userns_fd=userns
+                )
     except OSError as error:
         for fd in opened:
             os.close(fd)
@@ -199,6 +201,13 @@ def _open_trees(wanted: tuple[HostTree, ...], pid: int) -> tuple[int, ...]:
     return tuple(opened)
 
 
-def load_filter(data: str, ids: IdMap) -> bytes:
-    """The system call filter for sessions with these ids, kept in the data directory."""
-    return seccomp.program(ids.mode == idmap.SINGLE, os.path.join(data, "seccomp"))
+def load_filter(data: str, ids: IdMap, spec: RunSpec) -> bytes:
+    """The system call filter for ``spec`` with these ids, kept in the data directory."""
+    return seccomp.program(
+        ids.mode == idmap.SINGLE, os.path.join(data, "seccomp"), refuse_set_id=_writes_as_root(spec)
+    )
+
+
+def _writes_as_root(spec: RunSpec) -> bool:
+    """Whether files that the session writes are root's on the host, where they could carry root's rights to others."""
+    return os.geteuid() == 0 and spec.writes_for_caller

@@ -22,7 +22,7 @@ from sandbox.operations import (
     Tmpfs,
     WriteFile,
 )
-from sandbox.spec import CA_BUNDLE, HOSTNAME, OUTPUTS, TRUST_FILE, UPLOADS, WORKSPACE, RunSpec
+from sandbox.spec import CA_BUNDLE, CALLER, HOSTNAME, OUTPUTS, TRUST_FILE, UPLOADS, WORKSPACE, RunSpec
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # What container engines hide of /proc as well: the kernel's own secrets and switches.
@@ -102,10 +102,14 @@ class Layout(NamedTuple):
 
 
 class HostTree(NamedTuple):
-    """A host directory or file that the supervisor must open for the session, because root's own ids differ."""
+    """A host directory or file that the supervisor must open for the session, because root's own ids differ.
+
+    ``translated``: its owners become the session's ids; otherwise they are the session's already.
+    """
 
     source: str
     recursive: bool
+    translated: bool
 
 
 class Plan(NamedTuple):
@@ -121,16 +125,16 @@ class Plan(NamedTuple):
 
 
 class _Trees:
-    """Numbers the host trees that the supervisor opens; without ids to translate, nothing needs to be opened."""
+    """Numbers the host trees that the supervisor opens; the caller's own ids need no one to open for them."""
 
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.opened: list[HostTree] = []
 
-    def add(self, source: str, *, recursive: bool) -> int | None:
+    def add(self, source: str, *, recursive: bool, translated: bool = True) -> int | None:
         if not self.wanted:
             return None
-        self.opened.append(HostTree(source, recursive))
+        self.opened.append(HostTree(source, recursive, translated))
         return len(self.opened) - 1
 
 
@@ -146,8 +150,8 @@ def make_plan(
     """The operations for ``spec``.
 
     ``host`` describes the machine when the base is the host's own. ``translate_ids``: host directories are opened by
-    the supervisor, which maps their owners (root's sessions). ``tty_group``: the session has a group 5. ``files``:
-    copies already made, as (path on the host, target).
+    the supervisor, which maps the caller's ids to the session's (root's sessions). ``tty_group``: the session has a
+    group 5. ``files``: copies already made, as (path on the host, target).
     """
     trees = _Trees(translate_ids)
     root: list[Operation] = []
@@ -166,7 +170,7 @@ def make_plan(
     root.append(Bind(layout.outputs, OUTPUTS, writable=True))
     root.extend(_workspace(spec, layout, trees))
     for mount in spec.mounts:
-        tree = trees.add(mount.source, recursive=True)
+        tree = trees.add(mount.source, recursive=True, translated=mount.owner == CALLER)
         root.append(Bind(mount.source, mount.target, mount.writable, tree))
     root.extend(Bind(source, target, writable=False) for source, target in files)
     return Plan(tuple(root), tuple(trees.opened))

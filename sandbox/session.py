@@ -59,7 +59,7 @@ def run(
         sweep(data, ids)
         plan = _stand(spec, ids, data, directory)
         stdio = connect()
-        filter_ = launch.load_filter(data, ids)
+        filter_ = launch.load_filter(data, ids, spec)
         launch.set_up(running, spec, ids, directory, plan, filter_=filter_, stdio=stdio)
         # Loaded while process 1 is at work.
         from sandbox.egress import Egress

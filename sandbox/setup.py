@@ -32,7 +32,8 @@ class TerminalSettings(NamedTuple):
 
 class Setup(NamedTuple):
     """All that process 1 needs. ``root``: an empty directory of the host's that becomes the root's mount point.
-    ``first_tree``: where the plan's host trees begin among the descriptors that come with it."""
+    ``file_capabilities``: the session may give files capabilities. ``first_tree``: where the plan's host trees begin
+    among the descriptors that come with it."""
 
     steps: tuple[Operation, ...]
     root: str
@@ -40,6 +41,7 @@ class Setup(NamedTuple):
     listeners: tuple[tuple[str, int], ...]
     filter: bytes
     drop_groups: bool
+    file_capabilities: bool
     command: Command
     terminal: TerminalSettings | None
     first_tree: int
@@ -49,7 +51,7 @@ def encode(setup: Setup) -> bytes:
     """The set-up as bytes for `decode`."""
     steps = [(type(step).__name__, tuple(step)) for step in setup.steps]
     terminal = None if setup.terminal is None else tuple(setup.terminal)
-    rest = setup[1:6]
+    rest = setup[1:7]
     return marshal.dumps((steps, rest, tuple(setup.command), terminal, setup.first_tree))
 
 

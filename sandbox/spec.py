@@ -25,12 +25,20 @@ _TRUST_VARIABLES = (
 )
 
 
+CALLER, SESSION = "caller", "session"
+
+
 class HostMount(NamedTuple):
-    """``source`` of the host (absolute) seen at ``target``; ``writable`` writes reach the host."""
+    """``source`` of the host (absolute) seen at ``target``; ``writable`` writes reach the host.
+
+    ``owner``: whose ids its files have on the host. ``caller``: as the host's users know them, so that root's
+    appear as, and are written as, the session's user 0's. ``session``: the session's own, as they are.
+    """
 
     source: str
     target: str
     writable: bool
+    owner: str = CALLER
 
 
 class Workspace(NamedTuple):
@@ -73,6 +81,12 @@ class RunSpec(NamedTuple):
     scratch: str | None = None
     ca_bundle: bytes = b""
     timeout_s: float | None = None
+
+    @property
+    def writes_for_caller(self) -> bool:
+        """Whether what the session writes somewhere is the caller's on the host."""
+        workspace = self.workspace is not None and self.workspace.writable
+        return workspace or any(mount.writable and mount.owner == CALLER for mount in self.mounts)
 
 
 def base_environment(path: str = DEFAULT_PATH) -> dict[str, str]:

@@ -34,7 +34,7 @@ def known_calls(token: int) -> dict[str, int]:
     return known
 
 
-def build(emulate_root: bool, machine: str) -> bytes:
+def build(emulate_root: bool, machine: str, refuse_set_id: bool = False) -> bytes:
     """The program for `machine` (as uname names it). Raises HostError."""
     tokens = TOKENS.get(machine)
     if tokens is None:
@@ -49,4 +49,4 @@ def build(emulate_root: bool, machine: str) -> bytes:
             f"the system call filter can't be built: {error}",
             hint="install libseccomp (the package libseccomp2 on Debian and Ubuntu)",
         ) from error
-    return assemble([(token, numbered(emulate_root, known)) for token, known in calls])
+    return assemble([(token, numbered(emulate_root, known, refuse_set_id)) for token, known in calls])

@@ -10,28 +10,30 @@ import os
 from _blake2 import blake2b
 
 # Digest of the rules and of the code made from them; tests/sandbox/test_seccomp.py holds it to both.
-IDENTITY = "a79a98d4790ddcc4"
+IDENTITY = "1349ef54b6725ef4"
 
 DIGEST_SIZE = 32
 LARGEST = 4096 * 8
 
 
-def program(emulate_root: bool, cache_dir: str) -> bytes:
+def program(emulate_root: bool, cache_dir: str, refuse_set_id: bool = False) -> bytes:
     """The filter's program: an array of struct sock_filter, for `install`.
 
+    `emulate_root` and `refuse_set_id` are what `policy.rules` makes of them.
     `cache_dir` is private to the user and is made when missing. A cache that can't be written is no
     error: the program is then built each time. Raises HostError when it can't be built.
     """
     machine = os.uname().machine
-    mode = "root" if emulate_root else "plain"
-    name = f"seccomp-{machine}-{mode}-{IDENTITY}"
+    owners = "pretended" if emulate_root else "real"
+    modes = "no-set-id" if refuse_set_id else "any"
+    name = f"seccomp-{machine}-owners-{owners}-modes-{modes}-{IDENTITY}"
     cached = _read(f"{cache_dir}/{name}")
     if cached is not None:
         return cached
 
     from sandbox.seccomp.build import build
 
-    built = build(emulate_root, machine)
+    built = build(emulate_root, machine, refuse_set_id)
     try:
         _write(cache_dir, name, built)
     except OSError:

@@ -92,8 +92,25 @@ SOCKET = Test(
 )
 
 S_IFMT, S_IFCHR, S_IFBLK = 0xF000, 0x2000, 0x6000
-MKNOD = Test(1, S_IFMT, (((S_IFCHR, S_IFBLK), PRETEND),), ALLOW)
-MKNODAT = Test(2, S_IFMT, (((S_IFCHR, S_IFBLK), PRETEND),), ALLOW)
+SET_ID = 0o6000  # S_ISUID | S_ISGID
+O_CREAT, TMPFILE = 0x40, 0x400000  # TMPFILE is __O_TMPFILE, without the O_DIRECTORY that O_TMPFILE adds
+
+
+def _device_pretended(index: int, otherwise: Outcome) -> Test:
+    return Test(index, S_IFMT, (((S_IFCHR, S_IFBLK), PRETEND),), otherwise)
+
+
+def _without_set_id(index: int) -> Test:
+    return Test(index, SET_ID, (((0,), ALLOW),), EPERM)
+
+
+def _made_without_set_id(flags: int, mode: int) -> Test:
+    # open(2): the mode argument is ignored, and may be anything, when no file is to be made.
+    return Test(flags, O_CREAT | TMPFILE, (((0,), ALLOW),), _without_set_id(mode))
+
+
+# The argument that holds a node's mode.
+NODE_MODE = {"mknod": 1, "mknodat": 2}
 
 TESTED: dict[str, Outcome] = {
     "clone": CLONE,
@@ -115,8 +132,25 @@ PRETENDED = _names(
 
 EMULATED: dict[str, Outcome] = {
     **dict.fromkeys(sorted(PRETENDED), PRETEND),
-    "mknod": MKNOD,
-    "mknodat": MKNODAT,
+    **{name: _device_pretended(index, ALLOW) for name, index in NODE_MODE.items()},
+}
+
+# mkdir(2) is not here: the kernel drops the bits from its mode.
+SET_ID_REFUSED: dict[str, Outcome] = {
+    "chmod": _without_set_id(1),
+    "fchmod": _without_set_id(1),
+    "fchmodat": _without_set_id(2),
+    "fchmodat2": _without_set_id(2),
+    "creat": _without_set_id(1),
+    "open": _made_without_set_id(1, 2),
+    "openat": _made_without_set_id(2, 3),
+    # Its mode lies in memory; libraries fall back to openat.
+    "openat2": ENOSYS,
+    **{name: _without_set_id(index) for name, index in NODE_MODE.items()},
+}
+
+EMULATED_AND_SET_ID_REFUSED: dict[str, Outcome] = {
+    name: _device_pretended(index, _without_set_id(index)) for name, index in NODE_MODE.items()
 }
 
 REFUSED = _names(
@@ -240,24 +274,30 @@ NUMBERED = {
 CANCELLED = 0xFFFFFFFF
 
 
-def rules(emulate_root: bool) -> dict[str, Outcome]:
+def rules(emulate_root: bool, refuse_set_id: bool = False) -> dict[str, Outcome]:
     """The rule set by system call name.
 
     With `emulate_root`, for a session that maps a single id, calls that change owners, ids and
-    capabilities succeed without doing anything, and so does making a device node.
+    capabilities succeed without doing anything, and so does making a device node. With `refuse_set_id`,
+    for a session whose files may be root's on the host, no file can be given the set-user-id or the
+    set-group-id bit.
     """
     table: dict[str, Outcome] = dict.fromkeys(sorted(ALLOWED), ALLOW)
     table.update(dict.fromkeys(sorted(REFUSED), EPERM))
     table.update(TESTED)
     if emulate_root:
         table.update(EMULATED)
+    if refuse_set_id:
+        table.update(SET_ID_REFUSED)
+    if emulate_root and refuse_set_id:
+        table.update(EMULATED_AND_SET_ID_REFUSED)
     return table
 
 
-def numbered(emulate_root: bool, known: dict[str, int]) -> dict[int, Outcome]:
+def numbered(emulate_root: bool, known: dict[str, int], refuse_set_id: bool = False) -> dict[int, Outcome]:
     """The rule set by number, for one architecture whose calls are `known` by name and number."""
     table: dict[int, Outcome] = {CANCELLED: ALLOW}
-    for name, outcome in rules(emulate_root).items():
+    for name, outcome in rules(emulate_root, refuse_set_id).items():
         number = known.get(name, NUMBERED.get(name))
         if number is not None:
             table[number] = outcome

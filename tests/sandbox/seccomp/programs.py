@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from sandbox.seccomp import policy
 from sandbox.seccomp.build import TOKENS, build, known_calls
@@ -11,9 +12,21 @@ I386 = 0x40000003
 X86_64 = 0xC000003E
 X32_BIT = 0x40000000
 
+
+class Mode(NamedTuple):
+    """The switches that the rules know."""
+
+    emulate_root: bool
+    refuse_set_id: bool
+
+
 MACHINES = sorted(TOKENS)
-MODES = (False, True)
-PROGRAMS = {(machine, mode): build(mode, machine) for machine in MACHINES for mode in MODES}
+MODES = tuple(Mode(root, refuse) for root in (False, True) for refuse in (False, True))
+PROGRAMS = {
+    (machine, mode): build(mode.emulate_root, machine, mode.refuse_set_id)
+    for machine in MACHINES
+    for mode in MODES
+}
 KNOWN = {token: known_calls(token) for tokens in TOKENS.values() for token in tokens}
 EVERY = [(machine, mode, token) for machine in MACHINES for mode in MODES for token in TOKENS[machine]]
 
@@ -58,8 +71,12 @@ def expected(outcome: policy.Outcome, arguments: tuple[int, ...]) -> int:
     return outcome
 
 
-def call(name: str, *arguments: int, token: int = X86_64, root: bool = False) -> int:
+def table(mode: Mode, known: dict[str, int]) -> dict[int, policy.Outcome]:
+    return policy.numbered(mode.emulate_root, known, mode.refuse_set_id)
+
+
+def call(name: str, *arguments: int, token: int = X86_64, mode: Mode = MODES[0]) -> int:
     machine = next(machine for machine, tokens in TOKENS.items() if token in tokens)
     number = KNOWN[token].get(name, policy.NUMBERED.get(name))
     assert number is not None, name
-    return run(PROGRAMS[machine, root], token, number, *arguments)
+    return run(PROGRAMS[machine, mode], token, number, *arguments)

@@ -10,12 +10,25 @@ from hypothesis import strategies as st
 
 from sandbox.seccomp import policy
 from sandbox.seccomp.assemble import assemble, ranges
-from tests.sandbox.seccomp.programs import EVERY, I386, KNOWN, PROGRAMS, X32_BIT, X86_64, call, expected, run
+from tests.sandbox.seccomp.programs import (
+    EVERY,
+    I386,
+    KNOWN,
+    MODES,
+    PROGRAMS,
+    X32_BIT,
+    X86_64,
+    Mode,
+    call,
+    expected,
+    run,
+    table,
+)
 
 
 def interesting() -> list[int]:
     values = {0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 10 | 0x80800}
-    pending: list[policy.Outcome] = [*policy.TESTED.values(), *policy.EMULATED.values()]
+    pending: list[policy.Outcome] = [outcome for mode in MODES for outcome in policy.rules(*mode).values()]
     while pending:
         outcome = pending.pop()
         if isinstance(outcome, policy.Test):
@@ -33,19 +46,19 @@ INTERESTING = interesting()
 
 
 @pytest.mark.parametrize(("machine", "mode", "token"), EVERY)
-def test_every_number_is_answered_as_the_rules_say(machine: str, mode: bool, token: int) -> None:
-    table = policy.numbered(mode, KNOWN[token])
+def test_every_number_is_answered_as_the_rules_say(machine: str, mode: Mode, token: int) -> None:
+    by_number = table(mode, KNOWN[token])
     numbers = {
         *range(1200),
-        *table,
-        *(number + 1 for number in table),
+        *by_number,
+        *(number + 1 for number in by_number),
         X32_BIT,
         0x7FFFFFFF,
         0x80000000,
         0xFFFFFFFE,
     }
     for number in sorted(n for n in numbers if n <= 0xFFFFFFFF):
-        outcome = table.get(number, policy.ENOSYS)
+        outcome = by_number.get(number, policy.ENOSYS)
         for arguments in ((0,) * 6, (0xFFFFFFFFFFFFFFFF,) * 6):
             assert run(PROGRAMS[machine, mode], token, number, *arguments) == expected(outcome, arguments), (
                 number
@@ -54,17 +67,17 @@ def test_every_number_is_answered_as_the_rules_say(machine: str, mode: bool, tok
 
 @given(
     where=st.sampled_from(EVERY),
-    name=st.sampled_from(sorted({*policy.TESTED, *policy.EMULATED})),
+    name=st.sampled_from(sorted({*policy.TESTED, *policy.EMULATED, *policy.SET_ID_REFUSED})),
     arguments=st.tuples(*[st.sampled_from(INTERESTING) | st.integers(0, (1 << 64) - 1)] * 6),
 )
 def test_every_argument_is_judged_as_the_rules_say(
-    where: tuple[str, bool, int], name: str, arguments: tuple[int, ...]
+    where: tuple[str, Mode, int], name: str, arguments: tuple[int, ...]
 ) -> None:
     machine, mode, token = where
-    number = KNOWN[token].get(name)
+    number = KNOWN[token].get(name, policy.NUMBERED.get(name))
     if number is None:
         return
-    outcome = policy.rules(mode)[name]
+    outcome = policy.rules(*mode)[name]
     assert run(PROGRAMS[machine, mode], token, number, *arguments) == expected(outcome, arguments)
 
 
@@ -128,4 +141,4 @@ def test_plain_rules_mean_what_libseccomp_makes_of_them(token: int) -> None:
     for name in plain:
         number = KNOWN[token][name]
         assert run(program, token, number) == call(name, token=token), name
-    assert run(program, token, 600) == run(PROGRAMS["x86_64", False], token, 600) == policy.ENOSYS
+    assert run(program, token, 600) == run(PROGRAMS["x86_64", MODES[0]], token, 600) == policy.ENOSYS

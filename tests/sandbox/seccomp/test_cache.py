@@ -17,17 +17,19 @@ from sandbox import seccomp
 from sandbox.seccomp import cache, policy
 from sandbox.seccomp.assemble import assemble
 from sandbox.seccomp.build import build
-from tests.sandbox.seccomp.programs import KNOWN, MODES
+from tests.sandbox.seccomp.programs import KNOWN, MODES, Mode, table
 
 LIMIT = 4096
 
 
 def test_the_cache_identity_follows_the_rules_and_the_assembler() -> None:
-    names = sorted({*policy.ALLOWED, *policy.REFUSED, *policy.TESTED, *policy.EMULATED, *policy.NUMBERED})
+    names = sorted(
+        {*policy.ALLOWED, *policy.REFUSED, *policy.TESTED, *policy.SET_ID_REFUSED, *policy.NUMBERED}
+    )
     known = {name: number for number, name in enumerate(names) if name not in policy.NUMBERED}
     digest = hashlib.blake2b(digest_size=8)
     for mode in MODES:
-        digest.update(assemble([(token, policy.numbered(mode, known)) for token in sorted(KNOWN)]))
+        digest.update(assemble([(token, table(mode, known)) for token in sorted(KNOWN)]))
     assert digest.hexdigest() == cache.IDENTITY, "set IDENTITY to the digest on the left"
 
 
@@ -37,19 +39,24 @@ def only_file(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_program_is_kept_privately_and_recalled(tmp_path: Path, mode: bool) -> None:
+def test_a_program_is_kept_privately_and_recalled(tmp_path: Path, mode: Mode) -> None:
     directory = tmp_path / "a" / "b"
-    first = seccomp.program(mode, str(directory))
+    first = seccomp.program(mode.emulate_root, str(directory), mode.refuse_set_id)
     path = only_file(directory)
     before = path.stat()
     assert stat.S_IMODE(before.st_mode) == 0o600
-    assert seccomp.program(mode, str(directory)) == first == build(mode, os.uname().machine)
+    again = seccomp.program(mode.emulate_root, str(directory), mode.refuse_set_id)
+    assert again == first == build(mode.emulate_root, os.uname().machine, mode.refuse_set_id)
     assert path.stat().st_ino == before.st_ino
 
 
-def test_the_two_filters_are_kept_apart(tmp_path: Path) -> None:
-    assert seccomp.program(False, str(tmp_path)) != seccomp.program(True, str(tmp_path))
-    assert len(list(tmp_path.iterdir())) == 2
+def test_each_combination_is_kept_apart(tmp_path: Path) -> None:
+    programs = {seccomp.program(mode.emulate_root, str(tmp_path), mode.refuse_set_id) for mode in MODES}
+    assert len(programs) == len(MODES) == 4
+    assert {
+        mode: seccomp.program(mode.emulate_root, str(tmp_path), mode.refuse_set_id) for mode in MODES
+    } == {mode: build(mode.emulate_root, os.uname().machine, mode.refuse_set_id) for mode in MODES}
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def spoil_digest(content: bytes) -> bytes:
