@@ -103,7 +103,7 @@ def _turn(watch: _Watch, timeout_s: float | None) -> None:
         if control is not None:
             poll.register(control, select.POLLIN)
     sources, targets = _register_pumps(watch, poll)
-    ready = {fd for fd, _ in poll.poll(_wait_ms(watch))}
+    ready = dict(poll.poll(_wait_ms(watch)))
     for number in watch.signals.take():
         _pass_on(watch, number)
     if watch.channel_open and watch.running.channel.fileno() in ready:
@@ -133,12 +133,13 @@ def _register_pumps(watch: _Watch, poll: select.poll) -> tuple[dict[int, Pump], 
     return sources, targets
 
 
-def _move(watch: _Watch, sources: dict[int, Pump], targets: dict[int, Pump], ready: set[int]) -> None:
+def _move(watch: _Watch, sources: dict[int, Pump], targets: dict[int, Pump], ready: dict[int, int]) -> None:
+    # A terminal is one pump's source and another's target: that it can be written says nothing about reading.
     for fd, pump in targets.items():
-        if fd in ready:
+        if ready.get(fd, 0) & ~select.POLLIN:
             pump.drain()
     for fd, pump in sources.items():
-        if fd in ready:
+        if ready.get(fd, 0) & ~select.POLLOUT:
             pump.fill()
     for pump in [pump for pump in watch.pumps if pump.ended and not pump.pending]:
         watch.pumps.remove(pump)
@@ -191,11 +192,11 @@ def _pass_on(watch: _Watch, number: int) -> None:
         _tell(watch, f"signal {number}")
 
 
-def _look_after_egress(watch: _Watch, ready: set[int]) -> None:
+def _look_after_egress(watch: _Watch, ready: dict[int, int]) -> None:
     control = watch.egress.control_fd()
     if control is not None and control in ready:
         watch.egress.bury()
-    elif ready.intersection(watch.egress.waiting_fds()):
+    elif any(fd in ready for fd in watch.egress.waiting_fds()):
         watch.egress.start()
 
 
