@@ -93,7 +93,7 @@ class Reach:
                     "denied",
                     f"{self._host} resolves to {reasons[first]}, which sessions must not reach",
                     "private-address",
-                    f"--connect-to {self._host}:{self._port}:{shown}",
+                    f"--connect-to {self._host}:{self._port}={shown}",
                 )
             )
         else:

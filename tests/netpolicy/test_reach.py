@@ -12,6 +12,7 @@ from netpolicy.policy import ConnectTo, Policy, compile_policy
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import Reactor
 from netpolicy.resolver import Resolver
+from sandbox.networks import parse_connect_to
 from tests.netpolicy.looping import settle, until
 
 NOWHERE = compile_policy("limited")
@@ -60,8 +61,15 @@ def test_the_users_target_is_dialled_as_it_is_and_nothing_is_resolved() -> None:
 def test_a_vetoed_address_beside_others_is_left_out_and_alone_is_a_denial() -> None:
     result = refused(connect(lambda _host: ["127.0.0.1", "10.0.0.1"]))
     assert (result.kind, result.code) == ("denied", "private-address")
-    assert result.hint == "--connect-to a.test:443:127.0.0.1"
-    assert refused(connect(lambda _host: ["::1"])).hint == "--connect-to a.test:443:[::1]"
+    assert result.hint == "--connect-to a.test:443=127.0.0.1"
+    assert refused(connect(lambda _host: ["::1"])).hint == "--connect-to a.test:443=[::1]"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_option_that_a_veto_names_is_one_that_the_command_takes(address: str) -> None:
+    option, _, value = refused(connect(lambda _host: [address])).hint.partition(" ")
+    assert option == "--connect-to"
+    assert parse_connect_to(value) == ConnectTo("a.test", 443, address, None)
 
 
 def test_addresses_that_the_caller_calls_the_hosts_own_are_vetoed() -> None:

@@ -214,7 +214,7 @@ def test_an_allowed_name_that_resolves_to_a_private_address_is_denied(address: s
         (denied,) = wall.finish()["denied"]
         assert denied["code"] == "private-address"
         assert denied["reason"].startswith("a.test resolves to ")
-        assert denied["hint"].startswith("--connect-to a.test:443:")
+        assert denied["hint"].startswith("--connect-to a.test:443=")
         assert canary.hits == 0
 
 
