@@ -6,6 +6,7 @@ link of a base or a layer leads outside.
 """
 
 import os
+import stat
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -91,23 +92,14 @@ class Bind(NamedTuple):
         return f"bind {self.target}: {self.source} ({'read-write' if self.writable else 'read-only'})"
 
     def execute(self, root: str, trees: Trees = ()) -> None:
-        if self.tree is None:
-            tree = sys_.open_tree(
-                self.source, sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC | sys_.AT_RECURSIVE
-            )
-        else:
-            tree = trees[self.tree]
-        try:
+        with Opened(_clone_tree(self.source) if self.tree is None else trees[self.tree]) as tree:
             attributes = sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
             if not self.writable:
                 attributes |= sys_.MOUNT_ATTR_RDONLY
-            sys_.mount_setattr(tree, attributes=attributes, recursive=True)
-            is_folder = os.stat(tree).st_mode & 0o170000 == 0o040000
-            make = make_directory if is_folder else make_file
+            sys_.mount_setattr(tree.fd, attributes=attributes, recursive=True)
+            make = make_directory if _is_directory(tree.fd) else make_file
             with make(root, self.target) as target:
-                sys_.move_mount(tree, target.fd)
-        finally:
-            os.close(tree)
+                sys_.move_mount(tree.fd, target.fd)
 
 
 class Tmpfs(NamedTuple):
@@ -185,18 +177,16 @@ class Masked(NamedTuple):
         return f"mask {self.target}"
 
     def execute(self, root: str, trees: Trees = ()) -> None:
-        try:
-            fd = open_in(root, self.target, os.O_PATH)
-        except FileNotFoundError:
+        found = _open_existing(root, self.target)
+        if found is None:
             return
-        try:
-            path = f"{_FD}/{fd}"
-            if os.stat(fd).st_mode & 0o170000 == 0o040000:
-                sys_.mount("tmpfs", path, "tmpfs", sys_.MS_RDONLY | sys_.MS_NOSUID | sys_.MS_NODEV, "size=0")
+        with found as target:
+            path = f"{_FD}/{target.fd}"
+            if _is_directory(target.fd):
+                flags = sys_.MS_RDONLY | sys_.MS_NOSUID | sys_.MS_NODEV
+                sys_.mount("tmpfs", path, "tmpfs", flags, "size=0")
             else:
                 sys_.mount("/dev/null", path, None, sys_.MS_BIND)
-        finally:
-            os.close(fd)
 
 
 class ReadOnly(NamedTuple):
@@ -208,22 +198,12 @@ class ReadOnly(NamedTuple):
         return f"read-only {self.target}"
 
     def execute(self, root: str, trees: Trees = ()) -> None:
-        try:
-            fd = open_in(root, self.target, os.O_PATH)
-        except FileNotFoundError:
+        found = _open_existing(root, self.target)
+        if found is None:
             return
-        try:
-            tree = sys_.open_tree(
-                f"{_FD}/{fd}",
-                sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC | sys_.AT_RECURSIVE,
-            )
-            try:
-                sys_.mount_setattr(tree, attributes=sys_.MOUNT_ATTR_RDONLY, recursive=True)
-                sys_.move_mount(tree, fd)
-            finally:
-                os.close(tree)
-        finally:
-            os.close(fd)
+        with found as target, Opened(_clone_tree(f"{_FD}/{target.fd}")) as tree:
+            sys_.mount_setattr(tree.fd, attributes=sys_.MOUNT_ATTR_RDONLY, recursive=True)
+            sys_.move_mount(tree.fd, target.fd)
 
 
 class Setting(NamedTuple):
@@ -346,6 +326,21 @@ Operation = (
 def _mount_at(root: str, target: str, fstype: str, source: str, flags: int, data: str = "") -> None:
     with make_directory(root, target) as directory:
         sys_.mount(source, f"{_FD}/{directory.fd}", fstype, flags, data)
+
+
+def _clone_tree(path: str) -> int:
+    return sys_.open_tree(path, sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC | sys_.AT_RECURSIVE)
+
+
+def _is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.stat(fd).st_mode)
+
+
+def _open_existing(root: str, target: str) -> Opened | None:
+    try:
+        return Opened(open_in(root, target, os.O_PATH))
+    except FileNotFoundError:
+        return None
 
 
 def _descriptor(opened: ExitStack, path: str) -> str:
