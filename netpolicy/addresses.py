@@ -11,6 +11,7 @@ _V4 = tuple(
     for network, reason in (
         ("0.0.0.0/8", "is an unspecified address"),
         ("10.0.0.0/8", "is a private address"),
+        ("100.100.100.200/32", "is a cloud host's metadata address"),
         ("100.64.0.0/10", "is a shared (carrier-grade NAT) address"),
         ("127.0.0.0/8", "is a loopback address"),
         ("168.63.129.16/32", "is a cloud host's metadata address"),
@@ -31,10 +32,23 @@ _V6 = tuple(
         ("::1/128", "is the loopback address"),
         ("64:ff9b:1::/48", "is a local translation address"),
         ("100::/64", "is a discard address"),
+        # Unique local prefixes in which clouds put the services of their hosts.
+        ("fd00:42::/32", "is a cloud host's metadata address"),
+        ("fd00:c1::/32", "is a cloud host's metadata address"),
+        ("fd00:ec2::/32", "is a cloud host's metadata address"),
+        ("fd20:ce::/32", "is a cloud host's metadata address"),
+        ("fd5b:9a7c:31e0::/48", "is an address that sessions use for names"),
         ("fc00::/7", "is a private (unique local) address"),
         ("fe80::/10", "is a link-local address"),
         ("fec0::/10", "is a site-local address"),
         ("ff00::/8", "is a multicast address"),
+    )
+)
+# What a user's own configuration may name as a target: networks of companies and homes.
+_PRIVATE = frozenset(
+    (
+        *map(IPv4Network, ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")),
+        IPv6Network("fc00::/7"),
     )
 )
 # Prefix, how far right the embedded IPv4 address starts from bit 0, what it is XORed with, what it is called.
@@ -53,27 +67,31 @@ _EMBEDDED = tuple(
 _ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214: the upper half of the interface identifier
 
 
-def veto(address: str, own: frozenset[str] = frozenset()) -> str | None:
+def veto(address: str, own: frozenset[str] = frozenset(), private_allowed: bool = False) -> str | None:
     """Why an address that a name resolved to must not be dialled, or None.
 
-    `own` holds the host's own addresses as text. Text that is no address is vetoed.
+    `own` holds the host's own addresses as text. Text that is no address is vetoed. `private_allowed` lifts the
+    veto on addresses of private networks (RFC 1918, RFC 6598, RFC 4193) and no other, nor on any that embed one.
     """
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return f"{address!r} is not an address"
-    reason = _reason(parsed)
+    reason = _reason(parsed, private_allowed)
     if reason is None and any(_same(parsed, each) for each in own):
         reason = "is an address of this machine"
     return None if reason is None else f"{parsed} {reason}"
 
 
-def _reason(address: IPv4Address | IPv6Address) -> str | None:
+def _reason(address: IPv4Address | IPv6Address, private_allowed: bool = False) -> str | None:
     if isinstance(address, IPv4Address):
-        return next((reason for network, reason in _V4 if address in network), None)
+        for v4, reason in _V4:
+            if address in v4:
+                return None if private_allowed and v4 in _PRIVATE else reason
+        return None
     for network, reason in _V6:
         if address in network:
-            return reason
+            return None if private_allowed and network in _PRIVATE else reason
     bits = int(address)
     for network, shift, mask, kind in _EMBEDDED:
         if address in network:

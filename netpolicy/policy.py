@@ -26,7 +26,11 @@ CODE_HOSTS = (
 
 
 class Endpoint(NamedTuple):
-    """A registry that a package manager uses; `source` is the file that says so, or "built-in default"."""
+    """A registry that a package manager uses.
+
+    `source` is who says so: the file with the setting, as an absolute path, or "environment", or words for what
+    is no configuration of the user's, such as "built-in default" or that another registry named this one.
+    """
 
     scheme: Literal["http", "https"]
     host: str
@@ -36,12 +40,16 @@ class Endpoint(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An opening: hosts, the protocol spoken, the port, and who asked for it."""
+    """An opening: hosts, the protocol spoken, the port, and who asked for it.
+
+    `private`: the hosts may have addresses of a private network, since the user's configuration names them.
+    """
 
     pattern: HostPattern
     protocol: Literal["tls", "http", "tcp"]
     port: int
     origin: str
+    private: bool = False
 
 
 class ConnectTo(NamedTuple):
@@ -140,8 +148,18 @@ def target_for(policy: Policy, host: str, port: int) -> ConnectTo | None:
     return min(fitting, key=lambda each: each.port is None, default=None)
 
 
+def may_be_private(policy: Policy, host: str, port: int) -> bool:
+    """Whether a host that may be reached on `port` may be at an address of a private network."""
+    return any(rule.private and rule.port == port and matches(rule.pattern, host) for rule in policy.rules)
+
+
+def opens_address(policy: Policy, address: str, port: int) -> bool:
+    """Whether a rule opens TLS to this very address: a greeting can't name one (RFC 6066 3)."""
+    return looks_like_address(address) and decide(policy, Request("tls", address, port)).allow
+
+
 def protocol_for(policy: Policy, host: str | None, port: int) -> Literal["tls", "http", "tcp"]:
-    """What is spoken to a looked-up name on a port that rules of several protocols share."""
+    """What is spoken to a looked-up name, or an address, on a port that rules of several protocols share."""
     fitting = [rule for rule in policy.rules if rule.port == port and host and matches(rule.pattern, host)]
     return fitting[0].protocol if fitting else "tcp"
 
@@ -170,7 +188,10 @@ def render(policy: Policy) -> list[str]:
     lines = [f"network: {policy.mode}; everything that is not listed is refused"]
     for rule in policy.rules:
         name = f"*.{rule.pattern.name}" if rule.pattern.subdomains else rule.pattern.name
-        lines.append(f"  allow {_SPOKEN[rule.protocol]} to {name} on port {rule.port}  ({rule.origin})")
+        private = ", at a private address too" if rule.private else ""
+        lines.append(
+            f"  allow {_SPOKEN[rule.protocol]} to {name} on port {rule.port}{private}  ({rule.origin})"
+        )
     for each in policy.connect_to:
         port = "any port" if each.port is None else f"port {each.port}"
         at = each.address if each.to_port is None else f"{each.address} port {each.to_port}"
@@ -231,9 +252,9 @@ def _endpoint(endpoint: Endpoint) -> Rule:
             f"{endpoint.manager} endpoint read from {endpoint.source}: {error}", error.hint
         ) from None
     origin = f"allow_package_managers: {endpoint.manager}, {endpoint.source}"
-    return Rule(
-        HostPattern(name, False, None), "tls" if endpoint.scheme == "https" else "http", endpoint.port, origin
-    )
+    configured = endpoint.source.startswith("/") or endpoint.source == "environment"
+    protocol: Literal["tls", "http"] = "tls" if endpoint.scheme == "https" else "http"
+    return Rule(HostPattern(name, False, None), protocol, endpoint.port, origin, private=configured)
 
 
 def _target(each: ConnectTo) -> ConnectTo:
@@ -262,8 +283,11 @@ def _canonical_address(text: str) -> str | None:
 
 
 def _without_repeats(rules: list[Rule]) -> tuple[Rule, ...]:
-    """One rule for each opening; the first origin stays."""
+    """One rule for each opening; the first origin stays, save that what permits private addresses shows."""
     kept: dict[tuple[str, bool, str, int], Rule] = {}
     for rule in rules:
-        kept.setdefault((rule.pattern.name, rule.pattern.subdomains, rule.protocol, rule.port), rule)
+        key = (rule.pattern.name, rule.pattern.subdomains, rule.protocol, rule.port)
+        known = kept.setdefault(key, rule)
+        if rule.private and not known.private:
+            kept[key] = rule
     return tuple(kept.values())

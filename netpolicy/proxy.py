@@ -175,7 +175,7 @@ class _Door:
     def _connection(self, listener: Listener, client: socket.socket) -> Connection:
         role = listener.role
         if role == "tcp":
-            role = protocol_for(self._wall.policy, self._wall.looked_up(client), listener.port)
+            role = protocol_for(self._wall.policy, self._wall.destination(client), listener.port)
         if role == "http":
             from netpolicy.exchange import HttpConnection
 

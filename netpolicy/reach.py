@@ -11,7 +11,7 @@ from typing import Literal
 
 from netpolicy.addresses import veto
 from netpolicy.ownership import local_veto
-from netpolicy.policy import Policy, target_for
+from netpolicy.policy import Policy, may_be_private, target_for
 from netpolicy.reactor import WRITE, Reactor, Timer
 from netpolicy.resolver import Resolver
 
@@ -52,6 +52,7 @@ class Reach:
         self._connect_timeout = connect_timeout
         self._host = host
         self._port = port
+        self._private = False
         self._done: Callable[[socket.socket | Unreachable], None] | None = done
         self._left: list[str] = []
         self._trying: dict[socket.socket, str] = {}
@@ -63,6 +64,7 @@ class Reach:
             self._port = port if target.to_port is None else target.to_port
             self._deadline = reactor.after(0, lambda: self._dial([target.address]))
         else:
+            self._private = may_be_private(policy, host, port)
             self._deadline = reactor.after(resolve_timeout, self._resolve_expired)
             resolver.resolve(host, self._resolved)
 
@@ -81,7 +83,7 @@ class Reach:
             self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
             return
         addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
-        reasons = {each: veto(each, self._own) or local_veto(each) for each in addresses}
+        reasons = {each: veto(each, self._own, self._private) or local_veto(each) for each in addresses}
         open_ones = [each for each in addresses if reasons[each] is None]
         if open_ones:
             self._dial(_alternate(open_ones))

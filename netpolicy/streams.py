@@ -8,7 +8,7 @@ from typing import Literal
 
 from netpolicy import clienthello
 from netpolicy.errors import PeerError
-from netpolicy.policy import Request, Rule, Verdict, decide
+from netpolicy.policy import Request, Rule, Verdict, decide, opens_address
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Timer
 from netpolicy.relay import RESET, Relay
@@ -120,6 +120,9 @@ class Stream:
 
     def _judge(self, host: str | None) -> None:
         self._stop_reading()
+        if host is None and self._protocol == "tls":
+            address = self._wall.destination(self._client)
+            host = address if opens_address(self._wall.policy, address, self._port) else None
         verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
         self._host = host or self._wall.destination(self._client)
         if not verdict.allow:

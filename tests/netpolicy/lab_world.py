@@ -6,14 +6,20 @@ documentation prefix, which stands for a public one, and a private one, which th
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from netpolicy import resolver
+from netpolicy.policy import Endpoint, compile_policy
+from netpolicy.proxy import Listener, run
 from tests.netpolicy.greetings import openssl_hello
 from tests.netpolicy.serving import PATIENCE, Canary, Session, allow, echo, read_all, session, to
 
@@ -61,6 +67,8 @@ def main() -> None:
                 ip(f"address add {address} dev outer")
             assert other.stdout.readline() == "ready\n"
             check()
+            check_configured_names()
+            check_configured_addresses()
         finally:
             other.kill()
     sys.stdout.write("all held\n")
@@ -125,6 +133,94 @@ def check() -> None:
     assert set(denied) == {"private.test", "mapped.test", "own.test", "own6.test", "alternating.test"}
     assert all(each["code"] == "private-address" for each in summary["denied"])
     assert summary["failed"] == []
+
+
+def check_configured_names() -> None:
+    """A server that a package manager's configuration names may be private, and nothing else."""
+    zone = {
+        "corp.test": [PRIVATE],
+        "default.test": [PRIVATE],
+        "learned.test": [PRIVATE],
+        "allowed.test": [PRIVATE],
+        "named.test": [PRIVATE],
+        "loop.test": ["127.0.0.1", "::1"],
+        "metadata.test": ["169.254.169.254"],
+        "own.test": [OWN],
+        "own-private.test": ["10.9.9.1"],
+        "mapped.test": [f"::ffff:{PRIVATE}"],
+        "mixed.test": ["127.0.0.1", PRIVATE],
+    }
+    sources = {
+        "default.test": "built-in default",
+        "learned.test": "the index",
+        **dict.fromkeys(("corp.test", "loop.test", "metadata.test", "own.test"), "/etc/pip.conf"),
+        **dict.fromkeys(("own-private.test", "mapped.test", "mixed.test"), "environment"),
+    }
+    endpoints = [Endpoint("https", host, 443, "pip", source) for host, source in sources.items()]
+    policy = compile_policy("limited", ["allowed.test"], endpoints, True)
+    with session(policy, resolve=zone.__getitem__) as wall:
+        assert {name: reached(wall, name) for name in sources} == {
+            **dict.fromkeys(sources, ""),
+            "corp.test": PRIVATE,
+            "mixed.test": PRIVATE,
+        }
+        assert reached(wall, "allowed.test") == ""
+        summary = wall.finish()
+    denied = {each["host"]: each["code"] for each in summary["denied"]}
+    assert denied == dict.fromkeys(
+        {*sources, "allowed.test"} - {"corp.test", "mixed.test"}, "private-address"
+    )
+
+
+def check_configured_addresses() -> None:
+    """As above with addresses instead of names, which a TLS greeting can't tell: a session of its own network."""
+    named = (PRIVATE, "10.9.9.1", "127.0.0.1")
+    policy = compile_policy(
+        "limited", [], [Endpoint("https", each, 443, "npm", "/root/.npmrc") for each in named], True
+    )
+    ours, theirs = socket.socketpair()
+    with ThreadPoolExecutor(1) as inside, ours, theirs:
+        listening = inside.submit(network_of_a_session).result()
+        thread = threading.Thread(
+            target=run, args=([Listener("tls", 443, listening)], policy), kwargs={"control": theirs}
+        )
+        thread.start()
+        try:
+            answers = {
+                address: inside.submit(nameless, address).result() for address in (*named, PUBLIC, "10.9.9.3")
+            }
+        finally:
+            ours.sendall(b"finish")
+            summary = json.loads(read_all(ours))
+            thread.join(PATIENCE)
+            listening.close()
+    assert answers == {**dict.fromkeys(answers, ""), PRIVATE: PRIVATE}
+    assert {each["host"]: each["code"] for each in summary["denied"]} == {
+        "10.9.9.1": "private-address",
+        "127.0.0.1": "private-address",
+        PUBLIC: "no-name",
+        "10.9.9.3": "no-name",
+    }
+    assert [each["host"] for each in summary["allowed"]] == [PRIVATE]
+
+
+def network_of_a_session() -> socket.socket:
+    """Give this thread a network where every address is local; its listener on port 443."""
+    new_network = 0x40000000
+    if ctypes.CDLL(None, use_errno=True).unshare(new_network) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    ip("link set lo up")
+    ip("route add local 0.0.0.0/0 dev lo")
+    return socket.create_server(("0.0.0.0", 443))
+
+
+def nameless(address: str) -> str:
+    """What a greeting without a name led to at an address, or "" when the wall refused."""
+    with socket.create_connection((address, 443), timeout=PATIENCE) as client:
+        client.sendall(openssl_hello(None))
+        client.shutdown(socket.SHUT_WR)
+        answer = read_all(client)
+    return "" if answer.startswith(b"\x15") else answer.decode().strip()
 
 
 if __name__ == "__main__":

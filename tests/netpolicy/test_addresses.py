@@ -138,6 +138,36 @@ def test_the_hosts_own_addresses_are_vetoed_in_every_notation(address: str, own:
     assert (veto(address, frozenset((own,))) is not None) is vetoed
 
 
+LIFTED = ("10.0.0.1", "100.64.0.1", "100.127.255.255", "172.31.255.255", "192.168.0.1", "fc00::1", "fdff::1")
+CLOUDS = ("100.100.100.200", "fd00:42::42", "fd00:c1::a9fe:a9fe", "fd00:ec2::254", "fd20:ce::254")
+
+
+@pytest.mark.parametrize("address", LIFTED)
+def test_a_target_of_the_users_own_configuration_may_be_private(address: str) -> None:
+    assert veto(address)
+    assert veto(address, private_allowed=True) is None
+    assert "of this machine" in (veto(address, frozenset((address,)), private_allowed=True) or "")
+
+
+@pytest.mark.parametrize(
+    "address", sorted({*PRIVATE_V4, *CLOUDS} - {*LIFTED, "10.255.255.255", "172.16.0.1"})
+)
+def test_what_is_no_private_network_stays_vetoed_for_every_target(address: str) -> None:
+    assert veto(address, private_allowed=True)
+
+
+@pytest.mark.parametrize(
+    "address", ["::", "::1", "fe80::1", "fec0::1", "ff02::1", "100::1", "64:ff9b:1::1", "fd5b:9a7c:31e0::100"]
+)
+def test_no_other_ipv6_range_is_opened_by_configuration(address: str) -> None:
+    assert veto(address, private_allowed=True)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "169.254.169.254"])
+def test_an_address_that_embeds_another_is_opened_by_no_configuration(address: str) -> None:
+    assert [each for each in embeddings(address) if veto(each, private_allowed=True) is None] == []
+
+
 @pytest.mark.parametrize("text", ["", "a.test", "127.1", "0x7f000001", "1.2.3.4.5", "1.2.3.4/8", "12345"])
 def test_what_is_no_address_is_vetoed(text: str) -> None:
     assert veto(text)

@@ -16,6 +16,8 @@ from netpolicy.policy import (
     compile_policy,
     decide,
     listening_ports,
+    may_be_private,
+    opens_address,
     protocol_for,
     render,
     target_for,
@@ -135,6 +137,60 @@ def test_registries_count_only_when_package_managers_are_allowed() -> None:
     assert "apt, /etc/apt/sources.list" in on.rules[0].origin
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "private"),
+    [
+        ("mirror.test", 80, True),
+        ("private.test", 8443, True),
+        ("203.0.113.9", 3142, True),
+        ("mirror.test", 443, False),
+        ("x.mirror.test", 80, False),
+        ("index.test", 443, False),
+        ("a.test", 443, False),
+        ("x.wild.test", 443, False),
+        ("mcp.test", 443, False),
+        ("github.com", 443, False),
+    ],
+)
+def test_only_what_a_managers_configuration_names_may_be_private(host: str, port: int, private: bool) -> None:
+    assert may_be_private(LIMITED, host, port) is private
+
+
+@pytest.mark.parametrize(
+    ("source", "private"),
+    [
+        ("/etc/pip.conf", True),
+        ("environment", True),
+        ("built-in default", False),
+        ("the index", False),
+        ("the registry", False),
+        ("", False),
+    ],
+)
+def test_what_another_server_named_is_no_configuration(source: str, private: bool) -> None:
+    policy = compile_policy("limited", [], [Endpoint("https", "a.test", 443, "pip", source)], True)
+    assert may_be_private(policy, "a.test", 443) is private
+
+
+def test_a_configured_registry_may_be_private_though_it_is_allowed_otherwise_too() -> None:
+    default = INDEX._replace(host="both.test")
+    configured = default._replace(source="/etc/pip.conf")
+    for endpoints in ([default, configured], [configured, default]):
+        policy = compile_policy("limited", ["both.test"], endpoints, True)
+        assert len([rule for rule in policy.rules if rule.pattern.name == "both.test"]) == 1
+        assert may_be_private(policy, "both.test", 443)
+    assert not may_be_private(compile_policy("limited", ["both.test"], [configured], False), "both.test", 443)
+
+
+def test_a_nameless_greeting_is_for_the_address_only_where_a_registry_is_named_by_it() -> None:
+    endpoint = Endpoint("https", "10.0.0.5", 443, "npm", "/root/.npmrc")
+    policy = compile_policy("limited", ["a.test"], [endpoint], True)
+    assert opens_address(policy, "10.0.0.5", 443)
+    assert not opens_address(policy, "10.0.0.5", 8443)
+    assert not opens_address(policy, "10.0.0.6", 443)
+    assert not opens_address(policy, "a.test", 443)
+
+
 def test_repeated_entries_become_one_rule() -> None:
     policy = compile_policy("limited", ["a.test", "A.TEST.", "https://a.test", "a.test:443"])
     assert len(policy.rules) == 1
@@ -219,9 +275,10 @@ def test_the_rendered_policy_shows_every_opening_with_its_origin() -> None:
     assert lines[0].startswith("network: limited")
     assert "  allow TLS to *.wild.test on port 443  (allowed_hosts)" in lines
     assert (
-        "  allow plain HTTP to mirror.test on port 80  (allow_package_managers: apt, /etc/apt/sources.list)"
-        in lines
-    )
+        "  allow plain HTTP to mirror.test on port 80, at a private address too  "
+        "(allow_package_managers: apt, /etc/apt/sources.list)"
+    ) in lines
+    assert "  allow TLS to index.test on port 443  (allow_package_managers: pip, built-in default)" in lines
     assert len(lines) == 1 + len(LIMITED.rules)
     named = compile_policy("limited", connect_to=[ConnectTo("a.test", None, "10.0.0.1", 8443)])
     assert render(named)[1:] == ["  dial a.test on any port at 10.0.0.1 port 8443  (connect_to)"]
