@@ -20,6 +20,8 @@ from sandbox.netns import Listening
 # Root's proxy parses what strangers send, so it is nobody: an id that no session has.
 _ROOTS_PROXY_ID = ROOT_FIRST_ID + IDS
 _FINISH_S = 5.0
+# A proxy that dies this often will not come up; the session then has no way out for good.
+_MOST_DEATHS = 5
 
 
 class Summary(NamedTuple):
@@ -41,7 +43,7 @@ class Egress:
         self._sockets: list[socket.socket] = []
         self._control: socket.socket | None = None
         self._pid = 0
-        self._lost: list[Summary] = []
+        self._deaths = 0
 
     def take(self, listening: list[Listening], fds: tuple[int, ...]) -> None:
         """Own the listeners that process 1 opened."""
@@ -72,7 +74,15 @@ class Egress:
     def bury(self) -> None:
         """The running proxy died: reap it, so that the next knock starts another."""
         self._reap(signal.SIGKILL)
-        self._lost.append(Summary([], []))
+        self._deaths += 1
+        if self._deaths >= _MOST_DEATHS:
+            # Without listeners the kernel refuses at once.
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
 
     def finish(self) -> Summary:
         """Let the proxy judge what is queued, end it, and return what happened."""
@@ -82,7 +92,7 @@ class Egress:
         if self._control is not None:
             report = self._report(self._control)
         self._reap(signal.SIGKILL)
-        return Summary(report.get("denied", []), report.get("allowed", []), len(self._lost))
+        return Summary(report.get("denied", []), report.get("allowed", []), self._deaths)
 
     def _knocking(self) -> bool:
         import select
@@ -160,9 +170,7 @@ class Egress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reap(signal.SIGKILL)
-        for each in self._sockets:
-            each.close()
-        self._sockets = []
+        self._close_listeners()
 
 
 def _import_what_is_needed_later() -> None:
