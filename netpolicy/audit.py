@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from netpolicy.policy import Rule, Verdict
 
@@ -13,8 +11,7 @@ MAX_ENTRIES = 1_000
 MAX_REASON = 500
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """One judged connection or request; `outcome` "failed" means allowed, but out of reach.
 
     `host` is the judged name, or what is known instead: the name or the address that was connected to.
@@ -43,6 +40,8 @@ def denied(time: float, protocol: str, host: str, port: int, verdict: Verdict) -
 
 def line(session: str, decision: Decision) -> bytes:
     """One JSON line. It has no path, query, header or body of any request."""
+    import json
+
     rule = decision.rule
     record = {
         "time": round(decision.time, 3),
@@ -87,8 +86,8 @@ class Audit:
         key = (decision.host, decision.port, decision.protocol, reason)
         known = entries.get(key)
         if known is not None:
-            entries[key] = replace(
-                known, sent=known.sent + decision.sent, received=known.received + decision.received
+            entries[key] = known._replace(
+                sent=known.sent + decision.sent, received=known.received + decision.received
             )
         elif len(entries) < MAX_ENTRIES:
             entries[key] = decision

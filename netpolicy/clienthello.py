@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netpolicy.errors import PeerError
 from netpolicy.hosts import peer_name
@@ -19,8 +19,7 @@ _CLIENT_HELLO = 1
 _SERVER_NAME = 0
 
 
-@dataclass(frozen=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """`host` is the canonical server name, or None when the client named none."""
 
     host: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netpolicy.errors import PeerError
 from netpolicy.hosts import name_problem
@@ -23,8 +23,7 @@ _LOCAL = {A: b"\x7f\x00\x00\x01", AAAA: b"\x00" * 15 + b"\x01"}
 _ABSENT = ("invalid", "onion", "use-application-dns.net")
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """One question. `name` is None when it is a valid DNS name but no host name; `question` its wire form."""
 
     id: int

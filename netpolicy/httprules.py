@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from netpolicy.errors import PeerError
 from netpolicy.hosts import looks_like_address, peer_name
@@ -19,8 +19,7 @@ _HOP_BY_HOP = frozenset(
 _FRAMING = frozenset((b"content-length", b"host", b"transfer-encoding"))
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(NamedTuple):
     """A request that asks for exactly one host: what goes to that host, should the policy allow it."""
 
     host: str

@@ -6,8 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from netpolicy.audit import Audit
 from netpolicy.policy import Policy, protocol_for
@@ -26,8 +25,7 @@ _MOST_CONNECTIONS = 8_192
 _MOST_DESCRIPTORS = 2 * _MOST_CONNECTIONS + _SPARE_DESCRIPTORS
 
 
-@dataclass(frozen=True)
-class Listener:
+class Listener(NamedTuple):
     """A socket made in the session's network namespace: listening, or for "dns-udp" bound.
 
     `port` is the port as the session's programs see it. A datagram socket has IP_PKTINFO or IPV6_RECVPKTINFO
@@ -66,8 +64,6 @@ def run(
     limit on descriptors.
     The caller keeps and closes the listeners, `control` and `log`.
     """
-    import json
-
     problems: list[str] = []
     audit = Audit(session, None if log is None else _appender(log, problems))
     with Reactor() as reactor:
@@ -92,6 +88,8 @@ def run(
     summary = audit.summary()
     if problems:
         summary["log_error"] = problems[0]
+    import json
+
     control.setblocking(True)
     try:
         control.sendall(json.dumps(summary).encode("ascii"))
@@ -104,17 +102,17 @@ def run(
 def preload() -> None:
     """Import everything that serving can need, for a process that is about to lose the right to read files."""
     import encodings.idna
-    import ipaddress
     import json
     import queue
     import resource
     import threading
 
+    import netpolicy.addresses
     import netpolicy.exchange
     import netpolicy.nameserver
     import netpolicy.streams
 
-    assert all((encodings.idna, ipaddress, json, queue, resource, threading, netpolicy))
+    assert all((encodings.idna, json, queue, resource, threading, netpolicy))
 
 
 class _Door:

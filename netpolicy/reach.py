@@ -6,10 +6,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from netpolicy.addresses import veto
 from netpolicy.ownership import local_veto
 from netpolicy.policy import Policy, may_be_private, target_for
 from netpolicy.reactor import WRITE, Reactor, Timer
@@ -19,8 +17,7 @@ MAX_ADDRESSES = 16
 STAGGER = 0.25  # seconds, RFC 8305 section 8
 
 
-@dataclass(frozen=True)
-class Unreachable:
+class Unreachable(NamedTuple):
     """Why there is no connection: "denied" when every address was vetoed, else "failed"."""
 
     kind: Literal["denied", "failed"]
@@ -82,6 +79,9 @@ class Reach:
             why = result.strerror or str(result)
             self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
             return
+        # Two milliseconds that denied connections and named targets are spared.
+        from netpolicy.addresses import veto
+
         addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
         reasons = {each: veto(each, self._own, self._private) or local_veto(each) for each in addresses}
         open_ones = [each for each in addresses if reasons[each] is None]

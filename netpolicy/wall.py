@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import time
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netpolicy.audit import Audit, Decision, denied
 from netpolicy.policy import Policy, Rule, Verdict
@@ -16,8 +15,7 @@ from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
 
 
-@dataclass(frozen=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Seconds for each phase of a connection."""
 
     hello: float = 10.0  # until the TLS greeting or a request's head is whole
@@ -31,8 +29,7 @@ class Timeouts:
     drain: float = 1.0  # for what a session has said to get out after its end
 
 
-@dataclass(frozen=True)
-class Wall:
+class Wall(NamedTuple):
     reactor: Reactor
     policy: Policy
     resolver: Resolver

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from netpolicy.audit import MAX_ENTRIES, MAX_REASON, Audit, Decision, denied, line
 from netpolicy.policy import Request, compile_policy, decide
@@ -74,7 +73,7 @@ def test_each_decision_is_written_once_and_counted() -> None:
 def test_connections_that_ended_differently_are_one_entry() -> None:
     audit = Audit("s1", None)
     for reason in ("", "reset", "idle"):
-        audit.record(replace(ALLOWED, reason=reason))
+        audit.record(ALLOWED._replace(reason=reason))
     assert [entry["count"] for entry in audit.summary()["allowed"]] == [3]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 
 from netpolicy import proxy
@@ -200,7 +203,8 @@ def test_importing_the_proxy_is_light_and_preloading_brings_all_that_is_left() -
     script = (
         "import sys, netpolicy.proxy as p\n"
         "light = set(sys.modules)\n"
-        "heavy = {'asyncio', 'h11', 'ssl', 'logging', 'subprocess', 'typing_extensions', 'threading', 'idna'}\n"
+        "heavy = {'asyncio', 'h11', 'ssl', 'logging', 'subprocess', 'threading', 'idna'}\n"
+        "heavy |= {'dataclasses', 'inspect', 'ipaddress', 'json'}\n"
         "assert not heavy & light, heavy & light\n"
         "p.preload()\n"
         "assert 'h11' in sys.modules and 'netpolicy.exchange' in sys.modules\n"
@@ -208,6 +212,90 @@ def test_importing_the_proxy_is_light_and_preloading_brings_all_that_is_left() -
     subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}"], check=True
     )
+
+
+_PRELOADED = """
+import socket, sys
+sys.path.insert(0, sys.argv[1])
+from netpolicy import proxy
+from netpolicy.policy import ConnectTo, Endpoint, compile_policy
+
+class Refuse:
+    def find_spec(self, name, *_):
+        print("imported late:", name, file=sys.stderr)
+
+canary, control, *fds = map(int, sys.argv[2:])
+endpoints = [Endpoint("http", "127.0.0.1", 80, "apt", "/etc/apt/sources.list")]
+target = ConnectTo("a.test", None, "127.0.0.1", canary)
+policy = compile_policy("limited", ["a.test", "a.test:80"], endpoints, True, connect_to=[target])
+roles = (("tls", 443), ("http", 80), ("tcp", 5432), ("dns-tcp", 53), ("dns-udp", 53))
+listeners = [proxy.Listener(*role, socket.socket(fileno=fd)) for role, fd in zip(roles, fds)]
+proxy.preload()
+sys.meta_path.insert(0, Refuse())
+proxy.run(listeners, policy, control=socket.socket(fileno=control), log=1, session="s")
+"""
+
+
+def test_after_preloading_nothing_is_imported_whatever_the_session_does() -> None:
+    with contextlib.ExitStack() as stack:
+        canary = stack.enter_context(Canary(answer_http))
+        streams = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        datagrams.bind(("127.0.0.1", 0))
+        ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
+        fds = [theirs.fileno(), *(each.fileno() for each in (*streams, datagrams))]
+        command = [sys.executable, "-I", "-c", _PRELOADED, str(ROOT), str(canary.port), *map(str, fds)]
+        child = subprocess.Popen(command, pass_fds=fds, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        theirs.close()
+        tls, http, tcp, names = (each.getsockname() for each in streams)
+        for hello in (openssl_hello("a.test"), openssl_hello("d.test"), openssl_hello(None), b"junk"):
+            say(tls, hello)
+        for host in ("a.test", "d.test", "127.0.0.1", "a b"):
+            say(http, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        say(http, b"junk\r\n\r\n")
+        assert is_reset(lambda: socket.create_connection(tcp, timeout=PATIENCE))
+        query = dns.message.make_query("a.test", "A")
+        port = datagrams.getsockname()[1]
+        assert dns.query.udp(query, "127.0.0.1", port=port, timeout=PATIENCE).answer
+        assert dns.query.tcp(query, "127.0.0.1", port=names[1], timeout=PATIENCE).answer
+        ours.sendall(b"finish")
+        summary = json.loads(read_all(ours))
+        _, errors = child.communicate(timeout=PATIENCE)
+        ours.close()
+    assert (errors.decode(), child.returncode) == ("", 0)
+    assert {(each["protocol"], each["host"]) for each in summary["allowed"]} == {
+        ("tls", "a.test"),
+        ("http", "a.test"),
+    }
+    denied = sorted(each["code"] for each in summary["denied"])
+    assert denied == sorted(
+        [
+            "not-allowed",
+            "no-name",
+            "not-tls",
+            "not-allowed",
+            "private-address",
+            "malformed",
+            "malformed",
+            "no-name",
+        ]
+    )
+    assert summary["failed"] == []
+
+
+def answer_http(client: socket.socket) -> None:
+    client.recv(65_536)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    client.shutdown(socket.SHUT_WR)
+
+
+def say(address: tuple[str, int], data: bytes) -> bytes:
+    """What comes back for some bytes, up to the end."""
+    with socket.create_connection(address, timeout=PATIENCE) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        return read_all(client)
 
 
 @pytest.mark.parametrize("lab", ["lab_anyip", "lab_world"])
