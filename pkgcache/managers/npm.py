@@ -51,10 +51,37 @@ _OPTIONS = f"--prefix {PREFIX} --no-audit --no-fund --no-update-notifier --logs-
 _INSTALL = f"""{require("npm", "npm --version")}npm install --global {_OPTIONS} --cache {_CACHE} \\
   --ignore-scripts --loglevel=http -- "$@"
 """
-_SCRIPTS = f"""set -e
-npm rebuild --global {_OPTIONS} --cache /tmp/npm --foreground-scripts --loglevel=notice
-npm ls --global {_OPTIONS} --cache /tmp/npm --all --parseable --long --loglevel=silent |
-  sed -n 's/^[^:]*:\\(.\\{{1,\\}}\\)@\\([^@:]\\{{1,\\}}\\).*$/@sandbox\\tpackage\\t\\1\\t\\2\\t/p'
+# What is there is read from the packages' own files; npm would take longer to list it than many installs take. A
+# package with binding.gyp and no install script has one by implication.
+_SCRIPTS = f"""node - <<'END'
+const fs = require("fs");
+const path = require("path");
+let scripts = false;
+function visit(directory) {{
+  let entries = [];
+  try {{ entries = fs.readdirSync(directory, {{ withFileTypes: true }}); }} catch {{ return; }}
+  for (const entry of entries) {{
+    const place = path.join(directory, entry.name);
+    if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
+    if (entry.name.startsWith("@")) {{ visit(place); continue; }}
+    let about;
+    try {{ about = JSON.parse(fs.readFileSync(path.join(place, "package.json"), "utf8")); }} catch {{ continue; }}
+    console.log("{MARK}package\t" + about.name + "\t" + about.version + "\t");
+    const own = about.scripts || {{}};
+    if (own.preinstall || own.install || own.postinstall || fs.existsSync(path.join(place, "binding.gyp"))) {{
+      scripts = true;
+    }}
+    visit(path.join(place, "node_modules"));
+  }}
+}}
+visit("{PREFIX}/lib/node_modules");
+process.exit(scripts ? 10 : 0);
+END
+status=$?
+if [ $status = 10 ]; then
+  npm rebuild --global {_OPTIONS} --cache /tmp/npm --foreground-scripts --loglevel=notice
+  status=$?
+fi
 """
 
 # `npm config ls` heads the settings of each file with a line that quotes its path.
@@ -80,7 +107,7 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
         Phase(
             "install", _INSTALL + "status=$?\n" + CLEAN + "exit $status\n", specs, kept=True, caches=(cache,)
         ),
-        Phase("scripts", _SCRIPTS + CLEAN, (), kept=True),
+        Phase("scripts", _SCRIPTS + CLEAN + "exit $status\n", (), kept=True),
     )
 
 

@@ -25,11 +25,14 @@ def parse(text: str) -> Spec:
 
 def _parse_any(text: str) -> Spec:
     from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.utils import canonicalize_name
+    from packaging.utils import InvalidName, canonicalize_name
 
     try:
         requirement = Requirement(text)
-    except InvalidRequirement:
+        # The grammar lets "a_" pass for a name; the specification of names does not.
+        name = canonicalize_name(requirement.name, validate=True)
+        extras = sorted({canonicalize_name(extra, validate=True) for extra in requirement.extras})
+    except (InvalidRequirement, InvalidName):
         raise refuse(
             "it is not a Python requirement", "write name, name==version or name[extra]>=version"
         ) from None
@@ -37,8 +40,6 @@ def _parse_any(text: str) -> Spec:
         raise refuse("addresses are not taken", "write name==version from the index")
     if requirement.marker is not None:
         raise refuse("environment markers are not taken", "leave out what follows ';'")
-    extras = sorted({canonicalize_name(extra) for extra in requirement.extras})
-    name = canonicalize_name(requirement.name)
     specifiers = ",".join(sorted({str(specifier) for specifier in requirement.specifier}))
     return Spec(name, name + (f"[{','.join(extras)}]" if extras else "") + specifiers)
 

@@ -32,7 +32,7 @@ def test_specs_as_pip_writes_them(text: str, name: str, canonical: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["a==", "a=1", "==1", "a b", "a@1", "a @ https://evil.test/a.whl", "a; python_version>'3'", "a[", "a[x", "a>file",
-     "a==1==2", "a==not-a-version", ".", "a/b", "_a", "a-"],
+     "a==1==2", "a==not-a-version", ".", "a/b", "_a", "a-", "a_", "1_", "a[x_]"],
 )  # fmt: skip
 def test_what_is_no_requirement_is_refused(text: str) -> None:
     with pytest.raises(InputError):
