@@ -94,14 +94,25 @@ def terminal(rows: int = 24, columns: int = 80) -> Iterator[Terminal]:
 
 
 @contextlib.contextmanager
-def on_terminal(made: Terminal, command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A program on the terminal, which hangs up on it at the end if it is still there."""
+def shell_on(made: Terminal) -> Iterator[None]:
+    """An interactive shell with job control, at its first prompt, which is ``outside> ``."""
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    with on_terminal(made, shell, env={"PS1": "outside> "}, end=signal.SIGKILL):
+        made.until("outside> ")
+        yield
+
+
+@contextlib.contextmanager
+def on_terminal(
+    made: Terminal, command: Sequence[str], *, end: signal.Signals = signal.SIGHUP, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program on the terminal, which gets the signal ``end`` afterwards if it is still there."""
     running = made.start(command, **options)
     try:
         yield running
     finally:
         if running.poll() is None:
-            running.send_signal(signal.SIGHUP)
+            running.send_signal(end)
             try:
                 running.wait(PATIENCE)
             except subprocess.TimeoutExpired:

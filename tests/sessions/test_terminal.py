@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sessions.running import PYTHON, Sandbox, eventually, mark, marked
-from tests.sessions.terminals import Terminal, ended, on_terminal, terminal
+from tests.sessions.terminals import Terminal, ended, on_terminal, shell_on, terminal
 
 
 def test_each_stream_on_the_terminal_is_a_terminal_inside(either_sandbox: Sandbox) -> None:
@@ -27,24 +27,31 @@ def test_streams_that_are_redirected_are_no_terminals(
     sandbox: Sandbox, streams: tuple[int, ...], tmp_path: Path
 ) -> None:
     """``streams``: those that are files. Where the answer goes: a file that the session may write."""
-    script = "r=; for fd in 0 1 2; do test -t $fd && r=$r'yes ' || r=$r'no '; done; echo $r > /mnt/session/outputs/r; exit 5"
-    line = sandbox.line("--outputs", str(tmp_path / "out"), "--", "sh", "-c", script)
+    script = "for fd in 0 1 2; do test -t $fd && r=$r'yes ' || r=$r'no '; done; echo $r >outputs; exit 5"
+    line = sandbox.line(
+        "--outputs", str(tmp_path / "out"), "--workdir", "/mnt/session/outputs", "--", "sh", "-c", script
+    )
     names = ("stdin", "stdout", "stderr")
     with open(tmp_path / "redirected", "w+b") as file, terminal() as person:
         ends = {names[fd]: file for fd in streams}
         with on_terminal(person, line, streams=ends) as running:
             assert ended(running) == 5
-    assert (tmp_path / "out/r").read_text().split() == ["no" if fd in streams else "yes" for fd in (0, 1, 2)]
+    assert (tmp_path / "out/outputs").read_text().split() == [
+        "no" if fd in streams else "yes" for fd in (0, 1, 2)
+    ]
 
 
 def test_output_to_a_file_while_errors_go_to_the_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
     line = sandbox.line("--", "sh", "-c", "echo one; echo two >&2; read x; echo $x; echo $x >&2")
-    with open(tmp_path / "out", "wb") as out, terminal() as person:
-        with on_terminal(person, line, streams={"stdout": out}) as running:
-            person.until("two\r\n")
-            person.type("three\r")
-            person.until("three\r\nthree\r\n")
-            assert ended(running) == 0
+    with (
+        open(tmp_path / "out", "wb") as out,
+        terminal() as person,
+        on_terminal(person, line, streams={"stdout": out}) as running,
+    ):
+        person.until("two\r\n")
+        person.type("three\r")
+        person.until("three\r\nthree\r\n")
+        assert ended(running) == 0
     assert (tmp_path / "out").read_text() == "one\nthree\n"
 
 
@@ -65,13 +72,12 @@ def test_a_pipe_into_a_command_on_the_terminal(sandbox: Sandbox) -> None:
 
 def test_the_size_is_the_terminals_and_follows_it(either_sandbox: Sandbox) -> None:
     script = "trap 'stty size; echo resized' WINCH; stty size; echo ready; while :; do sleep 0.01; done"
-    with terminal(33, 99) as person:
-        with on_terminal(person, either_sandbox.line("--", "sh", "-c", script)) as running:
-            assert person.until("ready\r\n") == "33 99\r\n"
-            for rows, columns in ((50, 120), (10, 20)):
-                person.resize(rows, columns)
-                running.send_signal(0)
-                assert person.until("resized\r\n") == f"{rows} {columns}\r\n"
+    line = either_sandbox.line("--", "sh", "-c", script)
+    with terminal(33, 99) as person, on_terminal(person, line):
+        assert person.until("ready\r\n") == "33 99\r\n"
+        for rows, columns in ((50, 120), (10, 20)):
+            person.resize(rows, columns)
+            assert person.until("resized\r\n") == f"{rows} {columns}\r\n"
 
 
 def test_the_kind_of_terminal_and_colours_are_passed_on(sandbox: Sandbox) -> None:
@@ -153,59 +159,52 @@ def test_a_shell_inside_has_job_control(sandbox: Sandbox) -> None:
 def test_control_z_stops_the_whole_and_fg_continues_it(either_sandbox: Sandbox) -> None:
     """In an interactive bash with job control, as a person would."""
     script = "echo started; read line; echo heard $line; exit 3"
-    with terminal() as person:
-        shell = ["bash", "--norc", "--noprofile", "-i"]
-        with on_terminal(person, shell, env={"PS1": "outside> "}):
-            person.until("outside> ")
-            person.type("stty -a | grep -ow -e -\\\\?icanon -e -\\\\?echo -e -\\\\?opost | tr '\\n' ' '\r")
-            person.until("\r\n")
-            before = person.until("outside> ")
-            person.type(" ".join(either_sandbox.line("--", "sh", "-c", f"'{script}'")) + "\r")
-            person.until("started\r\n")
-            person.type("\x1a")
-            person.until("Stopped")
-            person.until("outside> ")
-            person.type("stty -a | grep -ow -e -\\\\?icanon -e -\\\\?echo -e -\\\\?opost | tr '\\n' ' '\r")
-            person.until("\r\n")
-            assert person.until("outside> ") == before
-            person.type("fg\r")
-            person.until("\r\n")
-            person.type("words\r")
-            person.until("heard words\r\n")
-            person.until("outside> ")
-            person.type("echo code $?\r")
-            person.until("code 3\r\n")
+    with terminal() as person, shell_on(person):
+        person.type("stty -a | grep -ow -e -\\\\?icanon -e -\\\\?echo -e -\\\\?opost | tr '\\n' ' '\r")
+        person.until("\r\n")
+        before = person.until("outside> ")
+        person.type(" ".join(either_sandbox.line("--", "sh", "-c", f"'{script}'")) + "\r")
+        person.until("started\r\n")
+        person.type("\x1a")
+        person.until("Stopped")
+        person.until("outside> ")
+        person.type("stty -a | grep -ow -e -\\\\?icanon -e -\\\\?echo -e -\\\\?opost | tr '\\n' ' '\r")
+        person.until("\r\n")
+        assert person.until("outside> ") == before
+        person.type("fg\r")
+        person.until("\r\n")
+        person.type("words\r")
+        person.until("heard words\r\n")
+        person.until("outside> ")
+        person.type("echo code $?\r")
+        person.until("code 3\r\n")
 
 
 def test_a_session_that_was_stopped_takes_the_new_size(sandbox: Sandbox) -> None:
-    with terminal(24, 80) as person:
-        with on_terminal(person, ["bash", "--norc", "--noprofile", "-i"], env={"PS1": "outside> "}):
-            person.until("outside> ")
-            line = sandbox.line("--", "sh", "-c", "'echo started; read line; stty size; echo done'")
-            person.type(" ".join(line) + "\r")
-            person.until("started\r\n")
-            person.type("\x1a")
-            person.until("outside> ")
-            person.resize(40, 100)
-            person.type("fg\r")
-            person.until("\r\n")
-            person.type("\r")
-            assert "40 100" in person.until("done\r\n")
-            person.until("outside> ")
+    with terminal(24, 80) as person, shell_on(person):
+        line = sandbox.line("--", "sh", "-c", "'echo started; read line; stty size; echo done'")
+        person.type(" ".join(line) + "\r")
+        person.until("started\r\n")
+        person.type("\x1a")
+        person.until("outside> ")
+        person.resize(40, 100)
+        person.type("fg\r")
+        person.until("\r\n")
+        person.type("\r")
+        assert "40 100" in person.until("done\r\n")
+        person.until("outside> ")
 
 
 def test_a_session_in_the_background_runs_without_the_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
     """``sandboxsh … < /dev/null > file &`` neither stops nor touches the terminal."""
-    with terminal() as person:
-        with on_terminal(person, ["bash", "--norc", "--noprofile", "-i"], env={"PS1": "outside> "}):
-            person.until("outside> ")
-            before = person.attributes()
-            line = sandbox.line("--", "sh", "-c", "'echo worked'")
-            out = tmp_path / "out"
-            person.type(" ".join(line) + f" </dev/null >{out} 2>&1 & wait; cat {out}\r")
-            person.until("worked\r\n")
-            person.until("outside> ")
-            assert person.attributes() == before
+    with terminal() as person, shell_on(person):
+        before = person.attributes()
+        line = sandbox.line("--", "sh", "-c", "'echo worked'")
+        out = tmp_path / "out"
+        person.type(" ".join(line) + f" </dev/null >{out} 2>&1 & wait; cat {out}\r")
+        person.until("worked\r\n")
+        person.until("outside> ")
+        assert person.attributes() == before
 
 
 def _raw(person: Terminal) -> bool:
