@@ -25,11 +25,18 @@ _MOST_DEATHS = 5
 
 
 class Summary(NamedTuple):
-    """What was refused and what passed, by host; ``restarts``: how often the proxy had died."""
+    """What the session asked of the network, by host, each entry with its ``count``.
+
+    ``failed``: allowed, but out of reach. ``omitted``: of each outcome, how many decisions found no room in the
+    lists. ``log_error``: why the log is not complete, or empty. ``restarts``: how often the proxy had died.
+    """
 
     denied: list[dict[str, Any]]
     allowed: list[dict[str, Any]]
-    restarts: int = 0
+    failed: list[dict[str, Any]]
+    omitted: dict[str, int]
+    log_error: str
+    restarts: int
 
 
 class Egress:
@@ -91,8 +98,16 @@ class Egress:
         report: dict[str, Any] = {}
         if self._control is not None:
             report = self._report(self._control)
+            self._deaths += not report
         self._reap(signal.SIGKILL)
-        return Summary(report.get("denied", []), report.get("allowed", []), self._deaths)
+        return Summary(
+            report.get("denied", []),
+            report.get("allowed", []),
+            report.get("failed", []),
+            report.get("omitted", {}),
+            report.get("log_error", ""),
+            self._deaths,
+        )
 
     def _knocking(self) -> bool:
         import select
@@ -141,9 +156,11 @@ class Egress:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
             self._close_others(control)
-            from netpolicy.proxy import Listener, run
+            from netpolicy.proxy import Listener, preload, run
 
-            _import_what_is_needed_later()
+            if os.geteuid() == 0:
+                # Root's Python may stand where nobody else may read.
+                preload()
             _lose_rights()
             listeners = [
                 Listener(entry.role, entry.port, listener)  # type: ignore[arg-type]
@@ -171,19 +188,6 @@ class Egress:
     ) -> None:
         self._reap(signal.SIGKILL)
         self._close_listeners()
-
-
-def _import_what_is_needed_later() -> None:
-    # Root's Python may stand where nobody else may read.
-    if os.geteuid() == 0:
-        import concurrent.futures.thread
-        import encodings.idna
-        import json
-
-        import h11
-        import idna
-
-        assert all((concurrent.futures.thread, encodings.idna, json, h11, idna))
 
 
 def _lose_rights() -> None:
