@@ -16,3 +16,12 @@ def close_all_but(keep: Iterable[int]) -> None:
     end = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if end > start:
         os.closerange(start, end)
+
+
+def hold_standard_streams() -> None:
+    """Open /dev/null where 0, 1 or 2 is closed: what is opened later must not be taken for a standard stream."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

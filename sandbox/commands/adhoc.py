@@ -42,6 +42,9 @@ class _Request(NamedTuple):
 def main(begun: Begun) -> NoReturn:
     """Read the options and run the session that ``begun`` becomes."""
     debug = "--debug" in sys.argv
+    # Python has none of its own for a descriptor that was closed, and print() takes the other one then.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         with begun:
             code = _run(arguments.parse(sys.argv[1:]), begun)
