@@ -1,0 +1,155 @@
+"""The way out of a real session: what gets through, what does not, and what is said of either."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.capabilities import need
+from tests.netpolicy.serving import Authority, Canary
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = "/usr/bin/python3"  # as sessions on the host base have it
+
+# Each line of the output: what was asked for, and what came of it.
+CLIENT = """
+import socket, ssl
+context = ssl._create_unverified_context()
+def say(what, result):
+    print(what, result, flush=True)
+for host in ("a.test", "d.test", "f.test"):
+    try:
+        with context.wrap_socket(socket.create_connection((host, 443)), server_hostname=host) as tls:
+            tls.sendall(b"hello")
+            say("tls " + host, tls.recv(100).decode())
+    except OSError as error:
+        say("tls " + host, "refused")
+for host in ("b.test", "d.test", "f.test", "b.test"):
+    with socket.create_connection((host, 80)) as http:
+        http.sendall(f"GET / HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        answer = b""
+        while piece := http.recv(65536):
+            answer += piece
+        say("http " + host, answer.split()[1].decode())
+"""
+EXPECTED = [
+    "tls a.test hello",
+    "tls d.test refused",
+    "tls f.test refused",
+    "http b.test 200",
+    "http d.test 403",
+    "http f.test 502",
+    "http b.test 200",
+]
+
+
+def answer_http(client: socket.socket) -> None:
+    client.recv(65_536)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def run_client(command: list[str], data: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Run the client in a session and return the report; the output must be as expected."""
+    authority = Authority("a.test")
+    with Canary(authority.echo) as a, Canary(answer_http) as b, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # not listening: refuses, and nobody else gets the port
+        options = []
+        for host, port in (("a.test", a.port), ("b.test", b.port), ("f.test", closed.getsockname()[1])):
+            options += ["--connect-to", f"{host}=127.0.0.1:{port}"]
+        for entry in ("a.test", "b.test:80", "f.test", "f.test:80"):
+            options += ["--allow", entry]
+        done = subprocess.run(
+            [*command, "--data", str(data), "--json", *options, "--", PYTHON, "-Ic", CLIENT],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.splitlines() == EXPECTED, done.stderr
+        assert (a.hits, b.hits) == (1, 2)
+    *told, report = done.stderr.splitlines()
+    assert sum("denied d.test port" in line for line in told) == 2, told
+    assert sum("could not reach f.test port" in line and "Connection refused" in line for line in told) == 2
+    assert len(told) == 4, told
+    found = json.loads(report)
+    assert isinstance(found, dict)
+    return found
+
+
+def check(report: dict[str, Any]) -> None:
+    def names(outcome: str) -> set[tuple[str, str, int]]:
+        return {(each["protocol"], each["host"], each["count"]) for each in report[outcome]}
+
+    assert names("allowed") == {("tls", "a.test", 1), ("http", "b.test", 2)}
+    assert names("denied") == {("tls", "d.test", 1), ("http", "d.test", 1)}
+    assert names("failed") == {("tls", "f.test", 1), ("http", "f.test", 1)}
+    assert report["omitted"] == {"allowed": 0, "denied": 0, "failed": 0}
+    assert (report["egress_log_error"], report["proxy_deaths"]) == (None, 0)
+
+
+def test_allowed_denied_and_failed_hosts_are_told_apart(data_dir: Path) -> None:
+    need("user-namespaces", "overlay")
+    command = [str(Path(sys.executable).with_name("sandboxsh"))]
+    check(run_client(command, data_dir, dict(os.environ)))
+
+
+@pytest.fixture
+def roots_own_copy() -> Iterator[Path]:
+    """The project and what its proxy imports of others, in a directory that only root can read."""
+    need("root", "user-namespaces", "overlay")
+    with tempfile.TemporaryDirectory(dir="/root") as name:
+        place = Path(name)
+        place.chmod(0o700)
+        for package in ("sandbox", "netpolicy", "pkgcache", "h11", "idna", "prctl"):
+            found = importlib.util.find_spec(package)
+            assert found is not None
+            assert found.origin is not None
+            source = Path(found.origin)
+            if source.name == "__init__.py":
+                shutil.copytree(source.parent, place / package)
+            else:
+                shutil.copy(source, place)
+        yield place
+
+
+def test_roots_proxy_needs_no_file_once_it_is_nobody(data_dir: Path, roots_own_copy: Path) -> None:
+    begin = (
+        f"import sys; sys.path.insert(0, {str(roots_own_copy)!r}); import sandbox.commands.sandboxsh as s; "
+    )
+    begin += f"assert s.__file__.startswith({str(roots_own_copy)!r}); s.main()"
+    command = [sys.executable, "-c", begin]
+    check(run_client(command, data_dir, dict(os.environ)))
+
+
+def test_a_log_that_broke_off_is_told(data_dir: Path) -> None:
+    need("user-namespaces", "overlay")
+    command = [str(Path(sys.executable).with_name("sandboxsh")), "--data", str(data_dir), "--json"]
+    script = (
+        "import socket; s = socket.create_connection(('d.test', 80)); "
+        "s.sendall(b'GET / HTTP/1.1\\r\\nHost: d.test\\r\\n\\r\\n'); s.recv(1)"
+    )
+    done = subprocess.run(
+        [*command, "--egress-log", "/dev/full", "--", PYTHON, "-Ic", script],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    *told, report = done.stderr.splitlines()
+    assert any("the egress log could not be written: No space left" in line for line in told), told
+    assert "No space left" in json.loads(report)["egress_log_error"]
+    assert len(json.loads(report)["denied"]) == 1
