@@ -162,7 +162,7 @@ def _request(options: Options, data: str) -> _Request:
         workspace=_workspace(options.value("workspace"), options.value("workspace-rw")),
         mounts=tuple(arguments.host_mount(text) for text in options.all("mount")),
         files=tuple(arguments.file_copy(text) for text in options.all("file")),
-        outputs=_outputs(options.value("outputs")),
+        outputs=_outputs(options.value("outputs"), make="dry-run" not in options.flags),
         workdir=_workdir(options.value("workdir") or WORKSPACE),
         variables=arguments.variables(options.all("setenv"), options.all("pass-env"), os.environ),
         timeout_s=None if timeout is None else arguments.seconds(timeout),
@@ -249,10 +249,12 @@ def _workdir(path: str) -> str:
     return path
 
 
-def _outputs(path: str | None) -> str | None:
+def _outputs(path: str | None, *, make: bool) -> str | None:
     if path is None:
         return None
     full = os.path.abspath(path)
+    if not make:
+        return full
     try:
         os.makedirs(full, exist_ok=True)
     except OSError as error:
