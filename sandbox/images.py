@@ -7,7 +7,8 @@ from sandbox.idmap import IdMap
 
 if TYPE_CHECKING:
     from pkgcache.phases import Event
-    from pkgcache.resolve import Image, Resolution
+    from pkgcache.image import Image
+    from pkgcache.resolve import Resolution
     from pkgcache.store import Store
 
 HOST = "host"
@@ -47,12 +48,12 @@ def make(
     progress: "Callable[[Event], None]",
 ) -> "Image":
     """The image of ``wanted`` on ``base``, what is missing of it being built first."""
-    from pkgcache.resolve import image
+    from pkgcache.memo import recall
 
     kept = store(data, ids)
-    resolution = resolve(data, ids, base, wanted, need_endpoints=need_endpoints)
-    if resolution.ready:
-        return image(kept, resolution)
+    known = recall(kept, base, wanted, need_endpoints=need_endpoints)
+    if known is not None:
+        return known
     from pkgcache.build import build
     from sandbox.build_runner import make_remove, make_runner
 

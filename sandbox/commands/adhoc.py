@@ -87,7 +87,7 @@ def _on_plain_host(request: _Request) -> bool:
 
 
 def _session_on_image(options: Options, request: _Request, ids: "IdMap", data: str, begun: Begun) -> int:
-    from pkgcache.resolve import lease
+    from pkgcache.image import lease
     from sandbox.commands.progress import Progress
 
     with Progress(quiet="quiet" in options.flags) as progress:
