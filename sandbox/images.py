@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from sandbox.idmap import IdMap
 
 if TYPE_CHECKING:
-    from pkgcache.phases import Event
     from pkgcache.image import Image
+    from pkgcache.phases import Event
     from pkgcache.resolve import Resolution
     from pkgcache.store import Store
 
