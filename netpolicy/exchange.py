@@ -16,7 +16,7 @@ from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, WRITE
 from netpolicy.relay import RESET
 from netpolicy.upstream import MAX_HEAD, Outbox, Upstream
-from netpolicy.wall import Farewell, Wall
+from netpolicy.wall import Farewell, Wall, hang_up
 
 _CHUNK = 262_144
 _ENOUGH = 262_144  # octets waiting for a slow reader before its source is left unread
@@ -75,6 +75,20 @@ class HttpConnection:
             outcome: Literal["allowed", "failed"] = "allowed" if self._answered else "failed"
             self._record(outcome, "the session ended", "ended")
         self._close()
+
+    @property
+    def asked(self) -> tuple[str, str, int]:
+        """Protocol, host or what is known instead, and port."""
+        forward = self._forward
+        return "http", self._wall.destination(self._client) if forward is None else forward.host, self._port
+
+    def abandon(self) -> None:
+        """Cut everything, in whatever state it is."""
+        if self._reach is not None:
+            self._reach.cancel()
+        hang_up(self._client)
+        if self._upstream is not None:
+            hang_up(self._upstream.socket)
 
     # Events
 
@@ -261,25 +275,13 @@ class HttpConnection:
         if upstream is None or self._out.size >= _ENOUGH:
             return False
         event = upstream.http.next_event()
-        if isinstance(event, h11.InformationalResponse):
+        if isinstance(event, (h11.InformationalResponse, h11.Response)):
             if event.status_code == 101:
                 raise h11.RemoteProtocolError("a change of protocol that nobody asked for")
+            self._answered = isinstance(event, h11.Response)
+            headers = response_headers(list(event.headers))
             self._send_client(
-                h11.InformationalResponse(
-                    status_code=event.status_code,
-                    headers=response_headers(list(event.headers)),
-                    reason=event.reason,
-                )
-            )
-            return True
-        if isinstance(event, h11.Response):
-            self._answered = True
-            self._send_client(
-                h11.Response(
-                    status_code=event.status_code,
-                    headers=response_headers(list(event.headers)),
-                    reason=event.reason,
-                )
+                type(event)(status_code=event.status_code, headers=headers, reason=event.reason)
             )
             return True
         if isinstance(event, h11.Data):
@@ -381,17 +383,9 @@ class HttpConnection:
         upstream, forward, verdict = self._upstream, self._forward, self._verdict
         assert forward is not None and verdict is not None
         sent, received = (upstream.sent, upstream.received) if upstream is not None else (0, 0)
+        rule, started = verdict.rule, self._started
         self._wall.ended(
-            "http",
-            forward.host,
-            self._port,
-            outcome,
-            reason,
-            code,
-            verdict.rule,
-            sent,
-            received,
-            self._started,
+            "http", forward.host, self._port, outcome, reason, code, rule, sent, received, started
         )
 
     # Waiting and ending

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from netpolicy import dns
 from netpolicy.reactor import READ, WRITE, Timer
-from netpolicy.wall import Wall
+from netpolicy.wall import Wall, hang_up
 
 _BATCH = 64
 _CONTROL_SPACE = 128
@@ -32,7 +32,11 @@ def serve_datagrams(wall: Wall, listener: socket.socket) -> None:
             query, control, _flags, sender = listener.recvmsg(4096, _CONTROL_SPACE)
         except OSError:
             return
-        response = dns.answer(query, wall.names)
+        try:
+            response = dns.answer(query, wall.names)
+        except Exception as error:
+            wall.broke("dns", "", 53, error)
+            continue
         if response is None:
             continue
         try:
@@ -77,6 +81,15 @@ class DnsStream:
         self._wall.reactor.forget(self._client.fileno())
         self._client.close()
         self._closed(self)
+
+    @property
+    def asked(self) -> tuple[str, str, int]:
+        """Protocol, host or what is known instead, and port."""
+        return "dns", "", 53
+
+    def abandon(self) -> None:
+        """Cut it, in whatever state it is."""
+        hang_up(self._client)
 
     def _handle(self, event: int) -> None:
         try:

@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from contextlib import suppress
+from typing import Literal, NamedTuple, Protocol, cast
 
 from netpolicy.audit import Audit
 from netpolicy.policy import Policy, protocol_for
@@ -40,8 +41,11 @@ class Listener(NamedTuple):
 class Connection(Protocol):
     @property
     def unsent(self) -> bool: ...
+    @property
+    def asked(self) -> tuple[str, str, int]: ...
     def start(self) -> None: ...
     def finish(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 def run(
@@ -66,7 +70,7 @@ def run(
     """
     problems: list[str] = []
     audit = Audit(session, None if log is None else _appender(log, problems))
-    with Reactor() as reactor:
+    with Reactor(lambda owner, error: door.broke(cast(Connection, owner), error)) as reactor:
         wall = Wall(
             reactor,
             policy,
@@ -141,7 +145,24 @@ class _Door:
         for each in self._listeners:
             self._wall.reactor.forget(each.socket.fileno())
         for connection in list(self.connections):
-            connection.finish()
+            try:
+                connection.finish()
+            except Exception as error:
+                self.broke(connection, error)
+
+    def broke(self, connection: Connection, error: Exception) -> None:
+        """A fault in what serves one connection: it is cut and recorded, the others go on."""
+        protocol, host, port = "", "", 0
+        try:
+            protocol, host, port = connection.asked
+        except OSError:
+            # Its socket is closed already, which says no more where it led.
+            protocol = type(connection).__name__
+        self._wall.broke(protocol, host, port, error)
+        self._wall.reactor.disown(connection)
+        with suppress(Exception):
+            connection.abandon()
+        self._closed(connection)
 
     def _watch_datagrams(self, listener: socket.socket) -> None:
         from netpolicy.nameserver import prepare_datagrams, serve_datagrams
@@ -166,9 +187,14 @@ class _Door:
                     self._wall.reactor.after(0.1, lambda: self._pause(False))
                 return
             client.setblocking(False)
-            connection = self._connection(listener, client)
+            try:
+                connection = self._connection(listener, client)
+            except Exception as error:
+                client.close()
+                self._wall.broke(listener.role, "", listener.port, error)
+                continue
             self.connections.add(connection)
-            connection.start()
+            self._wall.reactor.run_as(connection, connection.start)
 
     def _connection(self, listener: Listener, client: socket.socket) -> Connection:
         role = listener.role

@@ -167,8 +167,14 @@ class Reach:
     def _finish(self, result: socket.socket | Unreachable) -> None:
         done, self._done = self._done, None
         self._stop()
-        if done is not None:
+        if done is None:
+            return
+        try:
             done(result)
+        except Exception:
+            if isinstance(result, socket.socket):
+                result.close()
+            raise
 
     def _stop(self) -> None:
         self._deadline.cancel()

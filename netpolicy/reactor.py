@@ -8,23 +8,27 @@ import select
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
+from typing import TypeVar
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 Handler = Callable[[int], None]
 Callback = Callable[[], None]
+Value = TypeVar("Value")
 
 
 class Timer:
     """A callback that is still to come; `cancel` makes it never come."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("callback", "owner")
 
-    def __init__(self, callback: Callback) -> None:
+    def __init__(self, callback: Callback, owner: object) -> None:
         self.callback: Callback | None = callback
+        self.owner = owner
 
     def cancel(self) -> None:
         self.callback = None
@@ -34,11 +38,17 @@ class Reactor:
     """Calls handlers with the events that epoll reports. `now` is the monotonic time of the current turn.
 
     A handler must bear an event that is not there: within one turn a descriptor's number can change hands.
+
+    Whatever is watched or awaited on behalf of an owner (see `run_as`) belongs to it as well. An exception out of
+    an owner's callback ends that owner alone: nothing more is called for it, and `broken` is told. Without an owner
+    it ends the loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, broken: Callable[[object, Exception], None] | None = None) -> None:
+        self._broken = broken
+        self._owner: object = None
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
+        self._handlers: dict[int, tuple[Handler, object]] = {}
         self._interest: dict[int, int] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = 0
@@ -62,7 +72,7 @@ class Reactor:
         os.close(self._wake)
 
     def watch(self, fd: int, events: int, handler: Handler) -> None:
-        self._handlers[fd] = handler
+        self._handlers[fd] = handler, self._owner
         self._interest[fd] = 0
         self.change(fd, events)
 
@@ -85,7 +95,7 @@ class Reactor:
             self._epoll.unregister(fd)
 
     def after(self, seconds: float, callback: Callback) -> Timer:
-        timer = Timer(callback)
+        timer = Timer(callback, self._owner)
         self._order += 1
         heapq.heappush(self._timers, (self.now + seconds, self._order, timer))
         return timer
@@ -106,18 +116,56 @@ class Reactor:
         events = self._epoll.poll(-1 if wait is None else wait)
         self.now = monotonic()
         for fd, event in events:
-            handler = self._handlers.get(fd)
-            if handler is not None:
+            found = self._handlers.get(fd)
+            if found is None:
+                continue
+            handler, self._owner = found
+            try:
                 handler(event)
+            except Exception as error:
+                self._break(error)
+        self._owner = None
         self._run_timers()
         return len(events)
+
+    def run_as(self, owner: object, callback: Callback) -> None:
+        """Call back on behalf of an owner, and of nobody else until it returns."""
+        before, self._owner = self._owner, owner
+        try:
+            callback()
+        except Exception as error:
+            self._break(error)
+        finally:
+            self._owner = before
+
+    def owned(self, callback: Callable[[Value], None]) -> Callable[[Value], None]:
+        """The same callback, on behalf of the present owner whenever it is called."""
+        owner = self._owner
+        return lambda value: self.run_as(owner, lambda: callback(value))
+
+    def disown(self, owner: object) -> None:
+        """Call nothing more for an owner. Its descriptors stay open."""
+        for fd in [fd for fd, (_, each) in self._handlers.items() if each is owner]:
+            with suppress(OSError):
+                self.forget(fd)
+        for _, _, timer in self._timers:
+            if timer.owner is owner:
+                timer.cancel()
+
+    def _break(self, error: Exception) -> None:
+        owner = self._owner
+        if owner is None or self._broken is None:
+            raise error
+        self.disown(owner)
+        self._owner = None
+        self._broken(owner, error)
 
     def _run_timers(self) -> None:
         timers = self._timers
         while timers and (timers[0][0] <= self.now or timers[0][2].callback is None):
-            callback = heapq.heappop(timers)[2].callback
-            if callback is not None:
-                callback()
+            timer = heapq.heappop(timers)[2]
+            if timer.callback is not None:
+                self.run_as(timer.owner, timer.callback)
 
     def _empty_inbox(self, _event: int) -> None:
         os.eventfd_read(self._wake)

@@ -41,6 +41,7 @@ class Resolver:
 
     def resolve(self, host: str, answer: Answer) -> None:
         """Call `answer` later, in the loop's thread, with addresses as text or the error."""
+        answer = self._reactor.owned(answer)
         fresh = self._fresh.get(host)
         if fresh is not None and fresh[0] > self._reactor.now:
             addresses = fresh[1]

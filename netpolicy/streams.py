@@ -12,7 +12,7 @@ from netpolicy.policy import Request, Rule, Verdict, decide, opens_address
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Timer
 from netpolicy.relay import RESET, Relay
-from netpolicy.wall import Farewell, Wall
+from netpolicy.wall import Farewell, Wall, hang_up
 
 _CHUNK = 16_384
 
@@ -91,6 +91,19 @@ class Stream:
             self._record("failed", "the session ended before the connection was made", "ended")
         self._drop()
 
+    @property
+    def asked(self) -> tuple[str, str, int]:
+        """Protocol, host or what is known instead, and port."""
+        return self._protocol, self._host or self._wall.destination(self._client), self._port
+
+    def abandon(self) -> None:
+        """Cut everything, in whatever state it is."""
+        if self._reach is not None:
+            self._reach.cancel()
+        hang_up(self._client)
+        if self._relay is not None:
+            hang_up(self._relay.up.target)
+
     def _read_hello(self, _event: int) -> None:
         assert self._reader is not None
         try:
@@ -123,8 +136,8 @@ class Stream:
         if host is None and self._protocol == "tls":
             address = self._wall.destination(self._client)
             host = address if opens_address(self._wall.policy, address, self._port) else None
-        verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
         self._host = host or self._wall.destination(self._client)
+        verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
         if not verdict.allow:
             self._deny(verdict)
             return

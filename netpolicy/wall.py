@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from time import time
 from typing import Literal, NamedTuple
 
@@ -11,6 +12,7 @@ from netpolicy.audit import Audit, Decision, denied
 from netpolicy.policy import Policy, Rule, Verdict
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Reactor
+from netpolicy.relay import RESET
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
 
@@ -68,6 +70,17 @@ class Wall(NamedTuple):
             Decision(time(), protocol, host, port, failure.kind, failure.reason, failure.code, failure.hint)
         )
 
+    def broke(self, protocol: str, host: str, port: int, error: Exception) -> None:
+        """Record a fault of this program's own, by its place: its text could hold bytes of a peer."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = ""
+        if trace is not None:
+            place = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+        reason = f"a fault of the proxy itself ended the connection ({type(error).__name__}{place})"
+        self.audit.record(Decision(time(), protocol, host, port, "failed", reason, "internal"))
+
     def ended(
         self,
         protocol: str,
@@ -86,6 +99,13 @@ class Wall(NamedTuple):
         self.audit.record(
             Decision(time(), protocol, host, port, outcome, reason, code, "", rule, sent, received, duration)
         )
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close at once and without a goodbye: the peer gets a reset. A closed socket stays closed."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    connection.close()
 
 
 def _address(client: socket.socket) -> str:
