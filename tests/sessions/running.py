@@ -72,11 +72,20 @@ class Sandbox:
             "stderr": subprocess.PIPE,
             **options,
         }
-        return subprocess.Popen(self.line(*arguments), **options)
+        return Session(self.line(*arguments), **options)
 
     def left(self) -> list[str]:
         """The directories of sessions that are there now."""
         return sorted(str(path) for path in self.data.glob("sessions/*/*"))
+
+
+class Session(subprocess.Popen[bytes]):
+    """A session under way; killed when a test fails while it runs."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
 
 
 class Ran(NamedTuple):
@@ -114,6 +123,11 @@ def marked(text: str) -> list[int]:
             except OSError:
                 continue
     return sorted(found)
+
+
+def children(pid: int) -> list[int]:
+    """The child processes of ``pid`` (its first thread's)."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def eventually(holds: Callable[[], Any], what: str = "it") -> Any:

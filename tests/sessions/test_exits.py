@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sessions.running import PYTHON, SANDBOXSH, Sandbox, eventually, mark, marked, mounts
+from tests.sessions.running import PYTHON, SANDBOXSH, Sandbox, children, eventually, mark, marked, mounts
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 42, 124, 125, 126, 127, 128, 137, 255])
@@ -164,7 +164,7 @@ def test_killing_process_1_ends_the_session_with_137(sandbox: Sandbox) -> None:
     script = f"echo ready; sleep {number}"
     with sandbox.start("--setenv", f"MARK={number}", "--", "sh", "-c", script) as running:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
-        process1 = _children(running.pid)[0]
+        process1 = children(running.pid)[0]
         os.kill(process1, signal.SIGKILL)
         running.communicate(timeout=20)
     assert running.returncode == 137
@@ -239,7 +239,3 @@ def test_help_and_version_start_nothing(sandbox: Sandbox, empty_data_dir: Path) 
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(word)
     assert list(empty_data_dir.iterdir()) == []
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -196,7 +196,8 @@ def test_hostile_outputs_stay_behind_and_are_named(either_sandbox: Sandbox, tmp_
     secret.write_text("canary")
     script = f"""
     cd /mnt/session/outputs; mkdir d
-    ln -s /etc/passwd absolute; ln -s ../../secret up; ln -s ../../../x d/up; ln -s {secret} direct; ln -s d/../../x round
+    ln -s /etc/passwd absolute; ln -s ../../secret up; ln -s ../../../x d/up
+    ln -s {secret} direct; ln -s d/../../x round
     mkfifo fifo; mknod device c 1 3 2>/dev/null || : ; mknod disk b 254 0 2>/dev/null || :
     cp /bin/true setid; chmod 6755 setid
     echo kept > kept; : > 'name
