@@ -186,7 +186,7 @@ def ground_steps(spec: RunSpec, host: HostFacts | None) -> tuple[Operation, ...]
 
 
 def _overlay(target: str, lowers: tuple[str, ...], layout: Layout) -> Overlay:
-    name = target.strip("/").replace("/", "-") or "root"
+    name = target.replace("%", "%25").replace("/", "%2f")
     return Overlay(target, lowers, layout.upper, f"{layout.work}/{name}")
 
 
