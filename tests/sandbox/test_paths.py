@@ -1,0 +1,64 @@
+"""Where the data is, for whom, and what is said when it can't be there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sandbox.errors import HostError, InputError
+from sandbox.paths import data_directory, prepare
+from tests.capabilities import need
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "uid", "expected"),
+    [
+        (None, {"HOME": "/home/ann"}, 1000, "/home/ann/.local/share/sandboxsh"),
+        (None, {"HOME": "/home/ann", "XDG_DATA_HOME": "/data"}, 1000, "/data/sandboxsh"),
+        (None, {"HOME": "/home/ann", "SANDBOXSH_DATA": "/else"}, 1000, "/else"),
+        ("/given", {"SANDBOXSH_DATA": "/else"}, 1000, "/given"),
+        (None, {"HOME": "/root"}, 0, "/var/lib/sandboxsh"),
+        (None, {"SANDBOXSH_DATA": "/else"}, 0, "/else"),
+    ],
+)
+def test_the_place(given: str | None, environment: dict[str, str], uid: int, expected: str) -> None:
+    assert data_directory(given, environment, uid) == expected
+
+
+def test_no_home_is_an_error_that_names_the_way_out() -> None:
+    with pytest.raises(InputError) as caught:
+        data_directory(None, {}, 1000)
+    assert "--data" in caught.value.hint
+
+
+def test_it_is_made_private(empty_data_dir: Path) -> None:
+    place = empty_data_dir / "a/b"
+    (empty_data_dir / "a").mkdir(mode=0o755)
+    prepare(str(place))
+    assert place.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
+    prepare(str(place))
+
+
+def test_a_file_in_its_place_is_told(empty_data_dir: Path) -> None:
+    place = empty_data_dir / "file"
+    place.write_text("x")
+    with pytest.raises(HostError, match=str(place)):
+        prepare(str(place / "data"))
+
+
+def test_one_that_cannot_be_written_is_told(empty_data_dir: Path) -> None:
+    need("ordinary-user")
+    place = empty_data_dir / "closed"
+    place.mkdir(mode=0o500)
+    with pytest.raises(HostError, match=str(place)):
+        prepare(str(place))
+
+
+def test_root_is_told_when_its_sessions_could_not_pass_through(empty_data_dir: Path) -> None:
+    need("root")
+    closed = empty_data_dir / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(HostError, match=str(closed)):
+        prepare(str(closed / "data"))
+    closed.chmod(0o711)
+    prepare(str(closed / "data"))
