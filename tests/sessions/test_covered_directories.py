@@ -94,10 +94,8 @@ def test_a_mounted_secret_deep_in_a_directory_is_left_out_with_its_covered_conte
         "echo canary > /opt/a/b/c/canary; "
         "mount --bind /opt/a/x/seen /opt/a/b/file"
     )
-    out = single.sh(
-        "set +e; cd /opt/a; exec 2>/dev/null; find . | sort; cat x/seen b/link/seen b/c/* b/file; true",
-        around=around(script),
-    )
+    look = "set +e; exec 2>/dev/null; cd /opt/a; find . | sort; cat x/seen b/link/seen b/c/* b/file; true"
+    out = single.sh(look, around=around(script))
     assert "canary" not in out
     assert "covered" not in out
     assert out.splitlines() == [".", "./b", "./b/link", "./x", "./x/seen", "seen", "seen"]
