@@ -8,7 +8,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [
-    *sorted(path for path in (ROOT / "scripts").iterdir() if path.read_bytes().startswith(b"#!")),
+    *sorted(
+        path
+        for path in (ROOT / "scripts").iterdir()
+        if path.is_file() and path.read_bytes().startswith(b"#!")
+    ),
     ROOT / ".ci/run",
 ]
 

@@ -1,0 +1,131 @@
+"""``scripts/bench``: measure, print the tables, write them as JSON."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from benchmark import figures, relay, starts
+from benchmark.rounds import Failed, measure
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="A few short rounds: that everything runs, not how fast.")
+@click.option(
+    "--full", is_flag=True, help="Build the debian base and the environment where they are missing."
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write every sample to FILE; - is standard output.")
+@click.option("--rounds", type=click.IntRange(min=1), help="How often each start is timed (default: 25).")
+@click.option("--env", "environment_file", metavar="FILE", default=str(ROOT / "docs/examples/demo.yaml"))
+@click.option("--data", metavar="DIR", help="The data directory of the sessions (default: sandboxsh's own).")
+@click.option("--only", type=click.Choice(["starts", "relay"]), help="Half of it.")
+def main(
+    quick: bool,
+    full: bool,
+    json_file: str | None,
+    rounds: int | None,
+    environment_file: str,
+    data: str | None,
+    only: str | None,
+) -> None:
+    """Measure starts and throughput beside whichever peers are installed. A figure never makes this fail."""
+    sandboxsh = [str(Path(sys.executable).with_name("sandboxsh")), *(("--data", data) if data else ())]
+    environment = dict(os.environ)
+    times = rounds or (3 if quick else 25)
+    started: list[figures.Series] = []
+    relayed: list[figures.Series] = []
+    try:
+        starts.check(sandboxsh)
+        if only != "relay":
+            with starts.contenders(sandboxsh, environment_file, environment, full=full) as contenders:
+                started = measure(contenders, times, 1 if quick else 3, _tell("starts"))
+        if only != "starts":
+            with relay.contenders(sandboxsh, environment, 0.2 if quick else 1.5) as contenders:
+                relayed = measure(contenders, 1 if quick else 5, 0 if quick else 1, _tell("relay"))
+    except Failed as failure:
+        _clear()
+        click.echo(f"bench: something of this project's own could not run: {failure}", err=True)
+        click.echo("bench: sandboxctl doctor says what this machine lacks", err=True)
+        sys.exit(1)
+    _clear()
+    budgets = [*_start_budgets(started), *_relay_budgets(relayed)]
+    found = figures.as_json(_machine(), {"starts_ms": started, "relay_gb_per_s": relayed}, budgets)
+    if json_file == "-":
+        click.echo(json.dumps(found, indent=2))
+        return
+    _print(started, relayed, budgets)
+    if json_file:
+        Path(json_file).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _start_budgets(started: list[figures.Series]) -> list[figures.Budget]:
+    return figures.start_budgets(started, starts.OURS, starts.PODMAN) if started else []
+
+
+def _relay_budgets(relayed: list[figures.Series]) -> list[figures.Budget]:
+    return [
+        figures.relay_budget(relayed, ours, direct, ours)
+        for name in (relay.TCP, relay.TLS)
+        for ours, direct in zip(relay.named(name), relay.named(relay.DIRECT), strict=True)
+        if relayed
+    ]
+
+
+def _print(
+    started: list[figures.Series], relayed: list[figures.Series], budgets: list[figures.Budget]
+) -> None:
+    machine = _machine()
+    click.echo(
+        f"Linux {machine['kernel']}, {machine['processors']} processors, Python {machine['python']}, "
+        f"as {machine['user']}"
+    )
+    into, out = relay.named(relay.DIRECT)
+    for title, series, reference in (
+        ("Start a session for true: whole wall time, ms", started, starts.OURS),
+        ("One TCP stream into a session, GB/s", relayed[::2], into),
+        ("One TCP stream out of a session, GB/s", relayed[1::2], out),
+    ):
+        if series:
+            click.echo(f"\n{title}")
+            for line in figures.layout(figures.rows(series, reference)):
+                click.echo(f"  {line}")
+    click.echo()
+    for line in figures.layout(figures.budget_rows(budgets)):
+        click.echo(f"  {line}")
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "user": "an ordinary user" if os.geteuid() else "root",
+    }
+
+
+def _tell(what: str) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        if _live():
+            click.echo(f"\r\x1b[Kbench: {what}, {text}", err=True, nl=False)
+
+    return tell
+
+
+def _clear() -> None:
+    if _live():
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _live() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+if __name__ == "__main__":
+    main()
