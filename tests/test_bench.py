@@ -130,7 +130,7 @@ def test_speeds_are_read_in_gigabytes_a_second() -> None:
 
 
 def test_the_benchmark_runs_and_writes_its_figures(data_dir: Path, empty_data_dir: Path) -> None:
-    need("sessions")
+    need("user-namespaces", "overlay")
     target = empty_data_dir / "figures.json"
     done = subprocess.run(
         [ROOT / "scripts/bench", "--quick", "--data", data_dir, "--json", target],
