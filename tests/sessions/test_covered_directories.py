@@ -103,7 +103,8 @@ def test_a_mounted_secret_deep_in_a_directory_is_left_out_with_its_covered_conte
 
 def test_usr_local_on_a_file_system_of_its_own_is_shown(single: Sandbox) -> None:
     script = (
-        "mount -t tmpfs local /usr/local; mkdir /usr/local/bin /usr/local/hidden; printf '#!/bin/sh\\necho tool\\n' > /usr/local/bin/atool; "
+        "mount -t tmpfs local /usr/local; mkdir /usr/local/bin /usr/local/hidden; "
+        "printf '#!/bin/sh\\necho tool\\n' > /usr/local/bin/atool; "
         "chmod 755 /usr/local/bin/atool; mount -t tmpfs secret /usr/local/hidden; "
         "echo canary > /usr/local/hidden/canary"
     )

@@ -1,0 +1,93 @@
+"""What each kind of standard stream becomes inside, and how bytes are carried."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from sandbox.errors import InputError
+from sandbox.stdio import Pump, _kind, collect
+
+
+def test_each_kind_of_descriptor_is_known(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    read, write = os.pipe()
+    master, slave = os.openpty()
+    ours, theirs = socket.socketpair()
+    opened = {
+        "carried": [
+            os.open(tmp_path / "file", os.O_RDONLY),
+            os.open("/dev/zero", os.O_RDONLY),
+            ours.fileno(),
+        ],
+        "direct": [read, write, os.open("/dev/null", os.O_RDWR)],
+        "terminal": [slave, master],
+        "closed": [9999],
+    }
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for kind, fds in opened.items():
+            assert [_kind(fd) for fd in fds] == [kind] * len(fds)
+        moved = os.dup(folder)
+        saved = os.dup(2)
+        try:
+            os.dup2(moved, 2)
+            with pytest.raises(InputError, match="standard error is a directory"):
+                _kind(2)
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(moved)
+    finally:
+        ours.close()
+        theirs.close()
+        for fd in (*opened["carried"][:2], *opened["direct"], master, slave, folder):
+            os.close(fd)
+
+
+def test_a_pump_carries_what_the_target_takes_and_ends_with_its_source() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    os.set_blocking(target, False)
+    pump = Pump(source, target, (source, target))
+    os.write(feed, b"abc")
+    os.close(feed)
+    pump.fill()
+    pump.drain()
+    assert (os.read(out, 10), pump.ended, pump.pending) == (b"abc", False, b"")
+    pump.fill()
+    assert pump.ended
+    pump.close()
+    pump.close()
+    assert os.read(out, 1) == b""
+    os.close(out)
+
+
+def test_a_target_that_is_gone_ends_the_pump() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    pump = Pump(source, target, (source, target))
+    os.close(out)
+    os.write(feed, b"x")
+    pump.fill()
+    pump.drain()
+    assert (pump.ended, pump.pending) == (True, b"")
+    pump.close()
+    os.close(feed)
+
+
+def test_output_is_collected_by_a_function() -> None:
+    got: list[bytes] = []
+    made = collect(got.append)
+    assert made.inside[1] == made.inside[2]
+    os.write(made.inside[1] or -1, b"words")
+    for fd in made.close_after:
+        os.close(fd)
+    (pump,) = made.pumps
+    while not pump.ended:
+        pump.fill()
+    pump.close()
+    assert got == [b"words"]
