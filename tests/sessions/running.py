@@ -102,6 +102,18 @@ class Ran(NamedTuple):
         return found
 
 
+def control(data: Path, *arguments: str, timeout: float = 60) -> Ran:
+    """Run ``sandboxctl`` to its end."""
+    done = subprocess.run(
+        [SANDBOXCTL, "--data", str(data), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Ran(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
 def _text(data: bytes) -> str:
     return data.decode(errors="surrogateescape")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.capabilities import need
-from tests.sessions.running import SANDBOXCTL, SANDBOXSH, Ran, Sandbox
+from tests.sessions.running import SANDBOXSH, Ran, Sandbox, control
 
 USAGE = [
     (["--no-such-option"], "--no-such-option"),
@@ -100,7 +100,7 @@ def test_wrong_environments_are_2_and_name_the_field(
     assert (done.code, done.out) == (2, ""), done
     _one_message(done, words if nested else "")
     if body != "packages: {pip: [six]}\nnetworking: {type: limited}":
-        built = _ctl(empty_data_dir, "env", "build", str(tmp_path / "env.yaml"))
+        built = control(empty_data_dir, "env", "build", str(tmp_path / "env.yaml"))
         assert (built.code, built.out) == (2, ""), built
     assert not list(empty_data_dir.glob("environments/*"))
 
@@ -119,13 +119,13 @@ def test_a_good_environment_runs(sandbox: Sandbox, tmp_path: Path) -> None:
     [["base", "remove", "no-such"], ["env", "build", "no-such"], ["base", "build", "../x"], ["nonsense"]],
 )
 def test_wrong_uses_of_sandboxctl_are_2(empty_data_dir: Path, command: list[str]) -> None:
-    done = _ctl(empty_data_dir, *command)
+    done = control(empty_data_dir, *command)
     assert done.code == 2, done
     assert "Traceback" not in done.err
 
 
 def test_bases_can_be_listed_before_there_is_any(empty_data_dir: Path) -> None:
-    done = _ctl(empty_data_dir, "base", "list")
+    done = control(empty_data_dir, "base", "list")
     assert done.code == 0, done
     assert "host" in done.out
 
@@ -215,14 +215,3 @@ def _one_message(done: Ran, words: str) -> None:
     assert 1 <= len(lines) <= 2, done.err
     assert all(line.startswith("sandboxsh: ") for line in lines), done.err
     assert words in done.err, (words, done.err)
-
-
-def _ctl(data: Path, *arguments: str) -> Ran:
-    done = subprocess.run(
-        [SANDBOXCTL, "--data", str(data), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)

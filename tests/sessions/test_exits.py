@@ -216,12 +216,13 @@ def test_the_report_in_json_has_the_known_fields(sandbox: Sandbox) -> None:
     assert (done.code, done.out, len(done.err.splitlines())) == (0, "out\n", 1)
     assert set(report) == {
         *("exit_code", "signal", "timed_out", "start_s", "wall_s", "user_s", "system_s", "max_rss_kib"),
-        *("denied", "allowed", "outputs", "outputs_left_behind"),
+        *("denied", "allowed", "failed", "omitted", "egress_log_error", "proxy_deaths"),
+        *("outputs", "outputs_left_behind"),
     }
     assert (report["exit_code"], report["signal"], report["timed_out"]) == (0, None, False)
     assert 0 < report["user_s"] <= report["wall_s"] + 0.1
     assert report["max_rss_kib"] > 1000
-    assert (report["denied"], report["allowed"], report["outputs"]) == ([], [], 0)
+    assert (report["denied"], report["allowed"], report["failed"], report["outputs"]) == ([], [], [], 0)
 
 
 def test_help_and_version_start_nothing(sandbox: Sandbox, empty_data_dir: Path) -> None:
