@@ -17,7 +17,7 @@ def context(data: Path) -> click.Context:
 def test_the_place_is_made_when_something_is_to_be_kept(empty_data_dir: Path) -> None:
     wanted = empty_data_dir / "new" / "data"
     found = place.prepared(context(wanted))
-    assert (found.data, found.ids.kind) == (str(wanted), "single")
+    assert (found.data, found.ids.mode) == (str(wanted), "single")
     assert wanted.is_dir()
 
 
