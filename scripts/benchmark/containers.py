@@ -12,8 +12,13 @@ from benchmark.processes import output, wall_ms
 from benchmark.rounds import Contender, Failed
 
 _IMAGE = "localhost/sandboxsh-bench:1"
-# Where podman's defaults don't work, less is asked of it, which is in its favour.
-_LESS = ("--cgroups", "disabled", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+# Where podman's defaults don't work, less is asked of it or another runtime, which is in its favour.
+_ULIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000")
+_WAYS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    ((), ()),
+    ((), ("--cgroups", "disabled", *_ULIMITS)),
+    (("--runtime", "runc"), _ULIMITS),
+)
 
 
 @contextmanager
@@ -81,15 +86,17 @@ def _podman(place: str, archive: str, environment: Mapping[str, str]) -> Iterato
 
 
 def _working(podman: tuple[str, ...], environment: Mapping[str, str]) -> tuple[str, ...]:
-    run = (*podman, "run", "--rm", "--network", "none")
-    plain = (*run, _IMAGE, "/bin/true")
-    try:
-        output(plain, environment)
-    except Failed:
-        lesser = (*run, *_LESS, _IMAGE, "/bin/true")
-        output(lesser, environment)
-        return lesser
-    return plain
+    """The first way of running podman that works here; the failure of the plain way when none does."""
+    failures: list[Failed] = []
+    for before, after in _WAYS:
+        command = (*podman, *before, "run", "--rm", "--network", "none", *after, _IMAGE, "/bin/true")
+        try:
+            output(command, environment)
+        except Failed as failure:
+            failures.append(failure)
+        else:
+            return command
+    raise failures[0]
 
 
 @contextmanager

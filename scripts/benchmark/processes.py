@@ -26,8 +26,7 @@ def why(argv: Sequence[str], environment: Mapping[str, str]) -> str:
     done = subprocess.run(
         argv, env=dict(environment), capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
-    words = done.stderr.strip().splitlines()
-    return words[-1][:160] if words else f"it ends with code {done.returncode}"
+    return _last(done.stderr, f"it ends with code {done.returncode}")
 
 
 def output(argv: Sequence[str], environment: Mapping[str, str], timeout_s: float = 60) -> str:
@@ -48,7 +47,9 @@ def output(argv: Sequence[str], environment: Mapping[str, str], timeout_s: float
         try:
             printed, complaint = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            raise Failed(f"did not end within {timeout_s:.0f} s") from None
+            os.killpg(process.pid, signal.SIGKILL)
+            _, complaint = process.communicate()
+            raise Failed(_last(complaint, f"did not end within {timeout_s:.0f} s")) from None
         finally:
             # Some leave a process behind them, which would go on beside the next measurement.
             try:
@@ -56,6 +57,10 @@ def output(argv: Sequence[str], environment: Mapping[str, str], timeout_s: float
             except ProcessLookupError:
                 pass
     if process.returncode:
-        words = complaint.strip().splitlines()
-        raise Failed(words[-1][:160] if words else f"it ends with code {process.returncode}")
+        raise Failed(_last(complaint, f"it ends with code {process.returncode}"))
     return printed
+
+
+def _last(complaint: str, otherwise: str) -> str:
+    words = complaint.strip().splitlines()
+    return words[-1][:160] if words else otherwise
