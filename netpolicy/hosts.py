@@ -128,6 +128,29 @@ def parse_pattern(text: str) -> HostPattern:
     return HostPattern(name, subdomains, port)
 
 
+def parse_target(text: str) -> tuple[str, int]:
+    """Read `HOST[:PORT]`, a name or an address ([v6]:port), as (canonical host, port); the port is 443 if left out."""
+    address, port = text, ""
+    if text.startswith("["):
+        address, bracket, port = text[1:].partition("]")
+        if not bracket or port[:1] not in ("", ":"):
+            raise _refused(text, "the brackets of an IPv6 address are not closed", "write [2001:db8::1]:443")
+        port = port.removeprefix(":")
+    elif text.count(":") == 1:
+        address, _, port = text.partition(":")
+    if looks_like_address(address) and (port or not text.endswith(":")):
+        from ipaddress import ip_address
+
+        try:
+            return str(ip_address(address)), _port(text, port) if port else 443
+        except ValueError:
+            raise _refused(text, "it is not an address in its usual form", _NAME_HINT) from None
+    pattern = parse_pattern(text)
+    if pattern.subdomains:
+        raise _refused(text, "it covers many names", "ask about one name")
+    return pattern.name, 443 if pattern.port is None else pattern.port
+
+
 _NAME_HINT = "write a name such as example.test, *.example.test or example.test:80"
 
 _FOREIGN_PARTS = (

@@ -39,8 +39,15 @@ class Endpoint(NamedTuple):
     source: str
 
 
+class Opening(NamedTuple):
+    """An entry in the form of `allowed_hosts`, and who asks for it: "--allow", "allow_mcp_servers: NAME", …"""
+
+    entry: str
+    origin: str
+
+
 class Rule(NamedTuple):
-    """An opening: hosts, the protocol spoken, the port, and who asked for it.
+    """Hosts that may be reached, the protocol spoken, the port, and who asked for it.
 
     `private`: the hosts may have addresses of a private network, since the user's configuration names them.
     """
@@ -93,21 +100,20 @@ def compile_policy(
     allowed_hosts: Sequence[str] = (),
     endpoints: Sequence[Endpoint] = (),
     allow_package_managers: bool = False,
-    mcp_hosts: Sequence[str] = (),
+    openings: Sequence[Opening] = (),
     connect_to: Sequence[ConnectTo] = (),
-    allowed_origin: str = "allowed_hosts",
     code_hosts: bool = True,
 ) -> Policy:
     """Turn what the user configured into rules; InputError names the first entry that can't be accepted.
 
-    Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `mcp_hosts`
-    have the form of `allowed_hosts` and are opened on behalf of the agent's MCP servers. `code_hosts`: package
-    managers bring the well-known hosts of source repositories with them.
+    Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `openings`
+    are what others than `allowed_hosts` ask for. `code_hosts`: package managers bring the well-known hosts of
+    source repositories with them.
     """
     if mode not in ("none", "limited", "unrestricted"):
         raise InputError(f"network mode {mode!r} is unknown", "choose none, limited or unrestricted")
-    rules = [_allowed(entry, allowed_origin) for entry in allowed_hosts]
-    rules += [_allowed(entry, "allow_mcp_servers") for entry in mcp_hosts]
+    rules = [_allowed(entry, "allowed_hosts") for entry in allowed_hosts]
+    rules += [_allowed(each.entry, each.origin) for each in openings]
     if allow_package_managers:
         rules += [_endpoint(endpoint) for endpoint in endpoints]
         if code_hosts:
@@ -164,6 +170,14 @@ def protocol_for(policy: Policy, host: str | None, port: int) -> Literal["tls", 
     return fitting[0].protocol if fitting else "tcp"
 
 
+def request_for(policy: Policy, host: str, port: int) -> Request:
+    """What the proxy would ask about a connection to a canonical name on a port."""
+    roles = {number: role for role, number in listening_ports(policy) if role != "dns-udp"}
+    role = roles.get(port, "tcp")
+    protocol = protocol_for(policy, host, port) if role == "tcp" else "http" if role == "http" else "tls"
+    return Request(protocol, host, port)
+
+
 def listening_ports(policy: Policy) -> tuple[tuple[Role, int], ...]:
     """The sockets that a session's network needs, as (role, port); every other port has no listener at all.
 
@@ -182,16 +196,11 @@ def listening_ports(policy: Policy) -> tuple[tuple[Role, int], ...]:
 
 
 def render(policy: Policy) -> list[str]:
-    """The policy as lines for people, each opening with its origin."""
+    """The policy as lines for people, each rule with its origin."""
     if policy.mode == "none":
         return ["network: none"]
     lines = [f"network: {policy.mode}; everything that is not listed is refused"]
-    for rule in policy.rules:
-        name = f"*.{rule.pattern.name}" if rule.pattern.subdomains else rule.pattern.name
-        private = ", at a private address too" if rule.private else ""
-        lines.append(
-            f"  allow {_SPOKEN[rule.protocol]} to {name} on port {rule.port}{private}  ({rule.origin})"
-        )
+    lines += [f"  allow {describe(rule)}" for rule in policy.rules]
     for each in policy.connect_to:
         port = "any port" if each.port is None else f"port {each.port}"
         at = each.address if each.to_port is None else f"{each.address} port {each.to_port}"
@@ -199,7 +208,14 @@ def render(policy: Policy) -> list[str]:
     return lines
 
 
-_SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP"}
+def describe(rule: Rule) -> str:
+    """One rule for people, with its origin."""
+    private = ", at a private address too" if rule.private else ""
+    name = rule.pattern._replace(port=None)
+    return f"{SPOKEN[rule.protocol]} to {name} on port {rule.port}{private}  ({rule.origin})"
+
+
+SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP"}
 _NO_NAME = {
     "tls": "the TLS greeting names no server, so the host can't be determined",
     "http": "the request names no host",
@@ -211,15 +227,17 @@ def _denied(policy: Policy, request: Request, host: str, covering: list[Rule]) -
     hint = f"--allow {_entry(request)}"
     if covering:
         openings = " and ".join(
-            dict.fromkeys(f"{_SPOKEN[rule.protocol]} on port {rule.port}" for rule in covering)
+            dict.fromkeys(f"{SPOKEN[rule.protocol]} on port {rule.port}" for rule in covering)
         )
-        asked = f"{_SPOKEN[request.protocol]} on port {request.port}"
+        asked = f"{SPOKEN[request.protocol]} on port {request.port}"
         code = "plain-http" if request.protocol == "http" else "port"
         return Verdict(False, f"{host} is allowed for {openings} only, not for {asked}", None, hint, code)
     for rule in policy.rules:
         if rule.pattern.subdomains and rule.pattern.name == host:
             reason = f"*.{host} covers the names below {host}, not {host} itself"
             return Verdict(False, reason, None, hint, "not-allowed")
+    if looks_like_address(host):
+        return Verdict(False, f"{host} is an address; only names can be allowed", None, "", "no-name")
     return Verdict(False, f"{host} is not among the allowed hosts", None, hint, "not-allowed")
 
 

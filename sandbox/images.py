@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pkgcache.image import Image
     from pkgcache.phases import Event
     from pkgcache.resolve import Resolution
+    from pkgcache.runner import Endpoint
     from pkgcache.store import Store
 
 HOST = "host"
@@ -34,6 +35,14 @@ def resolve(data: str, ids: IdMap, base: str, wanted: Wanted, *, need_endpoints:
     from pkgcache.resolve import resolve as resolve_
 
     return resolve_(store(data, ids), base, wanted, need_endpoints=need_endpoints)
+
+
+def endpoints(data: str, ids: IdMap, base: str, wanted: Wanted) -> "tuple[Endpoint, ...] | None":
+    """The package managers' servers of ``wanted`` on ``base``; None while something of it is not built."""
+    from pkgcache.resolve import image
+
+    found = resolve(data, ids, base, wanted, need_endpoints=True)
+    return image(store(data, ids), found).endpoints if found.ready else None
 
 
 def make(

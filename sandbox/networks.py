@@ -1,28 +1,71 @@
 """From an environment's networking, the package managers' servers and the user's options to a policy."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from netpolicy.policy import ConnectTo, Endpoint, Policy, compile_policy
+from netpolicy.policy import ConnectTo, Endpoint, Opening, Policy, compile_policy
 from sandbox.errors import InputError
+
+if TYPE_CHECKING:
+    from sandbox.environment import Networking
 
 MODES = ("none", "limited", "unrestricted")
 
 
-def make_policy(
-    mode: str,
-    allowed_hosts: Sequence[str],
-    endpoints: Sequence[tuple[str, str, str, int, str]] = (),
+class Access(NamedTuple):
+    """What a session is to reach, as far as that does not depend on what is installed.
+
+    ``allowed_hosts``: the environment's. ``openings``: what is asked for beside them, each with who asks.
+    """
+
+    mode: str = "limited"
+    allowed_hosts: tuple[str, ...] = ()
+    openings: tuple[Opening, ...] = ()
+    allow_package_managers: bool = False
+    connect_to: tuple[ConnectTo, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every entry, whoever asks for it."""
+        return (*self.allowed_hosts, *(each.entry for each in self.openings))
+
+
+def combine(
+    given: "Networking | None",
     *,
+    mode: str | None = None,
+    allow: Sequence[str] = (),
     allow_package_managers: bool = False,
-    connect_to: Sequence[ConnectTo] = (),
-) -> Policy:
+    connect_to: Sequence[str] = (),
+) -> Access:
+    """An environment's networking and the options that were given beside it. InputError when they don't agree."""
+    chosen = mode or (given.type if given else "limited")
+    if chosen != "limited" and (allow or allow_package_managers):
+        raise InputError(
+            f"--allow and --allow-package-managers mean nothing with {chosen} networking",
+            hint="drop them, or use --net limited",
+        )
+    targets = tuple(parse_connect_to(text) for text in connect_to)
+    if chosen != "limited":
+        return Access(chosen, connect_to=targets)
+    return Access(
+        chosen,
+        given.allowed_hosts if given else (),
+        tuple(Opening(entry, "--allow") for entry in allow),
+        allow_package_managers or bool(given and given.allow_package_managers),
+        targets,
+    )
+
+
+def make_policy(access: Access, endpoints: Sequence[tuple[str, str, str, int, str]] = ()) -> Policy:
     """Compile a session's policy. ``endpoints``: (manager, scheme, host, port, source) of each registry."""
     return compile_policy(
-        mode,  # type: ignore[arg-type]
-        allowed_hosts,
+        access.mode,  # type: ignore[arg-type]
+        access.allowed_hosts,
         [Endpoint(scheme, host, port, manager, source) for manager, scheme, host, port, source in endpoints],  # type: ignore[arg-type]
-        allow_package_managers=allow_package_managers,
-        connect_to=connect_to,
+        access.allow_package_managers,
+        access.openings,
+        access.connect_to,
     )
 
 

@@ -10,6 +10,7 @@ from sandbox.commands import arguments
 from sandbox.commands.arguments import Options
 from sandbox.commands.failures import tell
 from sandbox.errors import InputError
+from sandbox.networks import Access
 from sandbox.spec import WORKSPACE, HostMount, RootFs, RunSpec, Workspace, base_environment
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ class _Request(NamedTuple):
 
     base: str
     wanted: dict[str, tuple[str, ...]]
-    net: str
-    allowed_hosts: tuple[str, ...]
-    allow_package_managers: bool
-    connect_to: tuple[Any, ...]
+    access: Access
     workspace: Workspace | None
     mounts: tuple[HostMount, ...]
     files: tuple[tuple[str, str], ...]
@@ -72,7 +70,7 @@ def _run(options: Options, begun: Begun) -> int:
     ids = idmap.choose(idmap.read_host_ids(), options.value("ids"))
     data = paths.data_directory(options.value("data"), os.environ, os.geteuid())
     request = _request(options, data)
-    policy_without_packages = _policy(request, ())
+    policy_without_packages = networks.make_policy(request.access)
     if "dry-run" in options.flags:
         return _dry_run(options, request, ids, data)
     paths.prepare(data)
@@ -83,7 +81,7 @@ def _run(options: Options, begun: Begun) -> int:
 
 
 def _on_plain_host(request: _Request) -> bool:
-    return request.base == images.HOST and not request.wanted and not request.allow_package_managers
+    return request.base == images.HOST and not request.wanted and not request.access.allow_package_managers
 
 
 def _session_on_image(options: Options, request: _Request, ids: "IdMap", data: str, begun: Begun) -> int:
@@ -97,12 +95,12 @@ def _session_on_image(options: Options, request: _Request, ids: "IdMap", data: s
             request.base,
             request.wanted,
             environment=os.environ,
-            allowed_hosts=request.allowed_hosts,
-            need_endpoints=request.allow_package_managers,
+            allowed_hosts=request.access.hosts,
+            need_endpoints=request.access.allow_package_managers,
             progress=progress.show,
         )
     with lease(image):
-        policy = _policy(request, image.endpoints)
+        policy = networks.make_policy(request.access, image.endpoints)
         spec = _spec(
             options, request, RootFs(image.base, tuple(image.layers)), dict(image.environment), policy
         )
@@ -144,8 +142,14 @@ def _request(options: Options, data: str) -> _Request:
     named = options.value("env")
     environment = _environment(named, data) if named is not None else None
     wanted = _wanted(options, environment)
-    net, hosts, managers = _networking(options, environment)
-    if wanted and net == "limited" and not managers:
+    access = networks.combine(
+        environment.networking if environment else None,
+        mode=options.value("net"),
+        allow=options.all("allow"),
+        allow_package_managers="allow-package-managers" in options.flags,
+        connect_to=options.all("connect-to"),
+    )
+    if wanted and access.mode == "limited" and not access.allow_package_managers:
         raise InputError(
             "packages need their package managers' servers, which limited networking refuses",
             hint="add --allow-package-managers"
@@ -155,10 +159,7 @@ def _request(options: Options, data: str) -> _Request:
     return _Request(
         base=options.value("base") or images.default_base(wanted),
         wanted=wanted,
-        net=net,
-        allowed_hosts=hosts,
-        allow_package_managers=managers,
-        connect_to=tuple(networks.parse_connect_to(text) for text in options.all("connect-to")),
+        access=access,
         workspace=_workspace(options.value("workspace"), options.value("workspace-rw")),
         mounts=tuple(arguments.host_mount(text) for text in options.all("mount")),
         files=tuple(arguments.file_copy(text) for text in options.all("file")),
@@ -192,29 +193,6 @@ def _wanted(options: Options, environment: "Environment | None") -> dict[str, tu
         if added:
             wanted[manager] = (*wanted.get(manager, ()), *added)
     return {manager: wanted[manager] for manager in arguments.MANAGERS if manager in wanted}
-
-
-def _networking(options: Options, environment: "Environment | None") -> tuple[str, tuple[str, ...], bool]:
-    given = environment.networking if environment else None
-    net = options.value("net") or (given.type if given else "limited")
-    hosts = (*(given.allowed_hosts if given else ()), *options.all("allow"))
-    managers = "allow-package-managers" in options.flags or bool(given and given.allow_package_managers)
-    if net != "limited" and (options.all("allow") or "allow-package-managers" in options.flags):
-        raise InputError(
-            f"--allow and --allow-package-managers mean nothing with {net} networking",
-            hint="drop them, or use --net limited",
-        )
-    return net, hosts, managers
-
-
-def _policy(request: _Request, endpoints: tuple[Any, ...]) -> "Policy":
-    return networks.make_policy(
-        request.net,
-        request.allowed_hosts if request.net == "limited" else (),
-        endpoints,
-        allow_package_managers=request.allow_package_managers,
-        connect_to=request.connect_to,
-    )
 
 
 def _spec(
@@ -289,7 +267,7 @@ def _dry_run(options: Options, request: _Request, ids: "IdMap", data: str) -> in
     if not _on_plain_host(request):
         from pkgcache.resolve import image
 
-        need = request.allow_package_managers
+        need = request.access.allow_package_managers
         found = images.resolve(data, ids, request.base, request.wanted, need_endpoints=need)
         lines += [
             f"layer    {step.manager}: {', '.join(step.specs)} ({'built' if step.present else 'to be built'})"
@@ -304,7 +282,7 @@ def _dry_run(options: Options, request: _Request, ids: "IdMap", data: str) -> in
             )
         else:
             lines.append("note     what is not built yet is left out below; a run builds it first")
-    policy = _policy(request, endpoints)
+    policy = networks.make_policy(request.access, endpoints)
     spec = _spec(options, request, root, extra, policy)
     session = f"{data}/sessions/{ids.name}/…"
     layout = Layout(f"{session}/upper", f"{session}/work", f"{session}/stage", f"{session}/outputs", "")

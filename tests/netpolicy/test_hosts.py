@@ -14,6 +14,7 @@ from netpolicy.hosts import (
     name_problem,
     normalise_name,
     parse_pattern,
+    parse_target,
     peer_name,
 )
 
@@ -183,3 +184,27 @@ def test_what_resolvers_read_as_an_address_looks_like_one(text: str) -> None:
 @pytest.mark.parametrize("text", ["a1", "1.a", "0x.test", "x0", "a.0xg"])
 def test_a_name_with_digits_does_not_look_like_an_address(text: str) -> None:
     assert not looks_like_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("A.test.", ("a.test", 443)),
+        ("https://a.test", ("a.test", 443)),
+        ("a.test:80", ("a.test", 80)),
+        ("192.0.2.1", ("192.0.2.1", 443)),
+        ("192.0.2.1:25", ("192.0.2.1", 25)),
+        ("2001:DB8::1", ("2001:db8::1", 443)),
+        ("[2001:db8::1]:25", ("2001:db8::1", 25)),
+    ],
+)
+def test_a_target_to_ask_about_is_one_name_or_address_and_a_port(text: str, target: tuple[str, int]) -> None:
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    "text", ["", "*.a.test", "a.test:x", "127.1", "192.0.2.1:", "192.0.2.1:0", "[::1", "a/b"]
+)
+def test_what_is_no_one_target_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_target(text)

@@ -11,6 +11,7 @@ from netpolicy.policy import (
     CODE_HOSTS,
     ConnectTo,
     Endpoint,
+    Opening,
     Policy,
     Request,
     compile_policy,
@@ -41,7 +42,7 @@ LIMITED = compile_policy(
     ],
     [MIRROR, INDEX, PRIVATE, LITERAL],
     True,
-    mcp_hosts=["mcp.test"],
+    openings=[Opening("mcp.test", "allow_mcp_servers: docs")],
 )
 
 
@@ -203,7 +204,7 @@ def test_repeated_entries_become_one_rule() -> None:
         {"mode": "unrestricted"},
         {"mode": "limited", "allowed_hosts": ["http://a.test"]},
         {"mode": "none", "allowed_hosts": ["http://a.test"]},
-        {"mode": "limited", "mcp_hosts": ["*"]},
+        {"mode": "limited", "openings": [Opening("*", "--allow")]},
         {"mode": "limited", "connect_to": [ConnectTo("a.test", 443, "b.test", None)]},
         {"mode": "limited", "connect_to": [ConnectTo("a.test", 443, "127.1", None)]},
         {"mode": "limited", "connect_to": [ConnectTo("a.test", 443, "127.0.0.1", 0)]},

@@ -1,0 +1,149 @@
+"""``sandboxctl why`` and ``policy``: what an environment lets out, and why."""
+
+import sys
+from typing import Any
+
+import click
+
+from netpolicy.policy import Policy, Rule, Verdict
+from sandbox import images, networks
+from sandbox.commands.place import Place
+from sandbox.networks import Access
+
+_DENIED = 1
+
+
+@click.command()
+@click.argument("target", metavar="HOST[:PORT]")
+@click.option("--env", "environment", metavar="FILE|NAME", help="The environment (default: none at all).")
+@click.option("--base", "base_name", metavar="NAME", help="The base it would stand on.")
+@click.option("--allow", multiple=True, metavar="HOST", help="As sandboxsh has it; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@click.pass_context
+def why(
+    context: click.Context,
+    target: str,
+    environment: str | None,
+    base_name: str | None,
+    allow: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say whether a session may reach HOST, by which rule, or what to add. Exit code 1 when it may not.
+
+    PORT is 443 when left out. Nothing is looked up or connected to.
+    """
+    from netpolicy.hosts import parse_target
+    from netpolicy.policy import decide, request_for
+
+    host, port = parse_target(target)
+    policy, note = _policy(context.obj(), environment, base_name, allow)
+    request = request_for(policy, host, port)
+    verdict = decide(policy, request)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(_verdict(request.protocol, host, port, verdict, note), indent=2))
+    else:
+        click.echo("\n".join(_explained(request.protocol, host, port, verdict, note)))
+    if not verdict.allow:
+        sys.exit(_DENIED)
+
+
+@click.command()
+@click.argument("environment", metavar="[FILE|NAME]", required=False)
+@click.option("--base", "base_name", metavar="NAME", help="The base it would stand on.")
+@click.option("--json", "as_json", is_flag=True, help="Print the policy as JSON.")
+@click.pass_context
+def policy(context: click.Context, environment: str | None, base_name: str | None, as_json: bool) -> None:
+    """Print what the environment lets out, each rule with its origin."""
+    from netpolicy.policy import render
+
+    compiled, note = _policy(context.obj(), environment, base_name, ())
+    if as_json:
+        import json
+
+        rules = [_rule(rule) for rule in compiled.rules]
+        click.echo(json.dumps({"mode": compiled.mode, "rules": rules, "note": note or None}, indent=2))
+        return
+    click.echo("\n".join(render(compiled)))
+    if note:
+        click.echo(f"note: {note}", err=True)
+
+
+def _policy(
+    place: Place, environment: str | None, base_name: str | None, allow: tuple[str, ...]
+) -> tuple[Policy, str]:
+    """The compiled policy, and what could not be told of it yet (or "")."""
+    from sandbox import environments
+
+    found = environments.find(environment, place.data) if environment is not None else None
+    access = networks.combine(found.networking if found else None, allow=allow)
+    wanted = found.packages.wanted() if found else {}
+    endpoints = _endpoints(place, access, base_name or images.default_base(wanted), wanted)
+    note = ""
+    if endpoints is None:
+        named = f" {environment}" if environment is not None else " FILE"
+        note = (
+            "the package managers' servers are not known yet, for they are asked when the environment is built: "
+            f"run sandboxctl env build{named}"
+        )
+    return networks.make_policy(access, endpoints or ()), note
+
+
+def _endpoints(
+    place: Place, access: Access, base_name: str, wanted: dict[str, tuple[str, ...]]
+) -> tuple[Any, ...] | None:
+    if not access.allow_package_managers:
+        return ()
+    return images.endpoints(place.data, place.ids, base_name, wanted)
+
+
+def _explained(protocol: str, host: str, port: int, verdict: Verdict, note: str) -> list[str]:
+    from netpolicy.policy import SPOKEN, describe
+
+    asked = f"{SPOKEN[protocol]} to {host} on port {port}"
+    if verdict.allow:
+        lines = [f"allowed: {asked}"]
+        if verdict.rule is not None:
+            lines.append(f"  rule: {describe(verdict.rule)}")
+        return lines
+    lines = [f"denied: {asked}", f"  {verdict.reason}"]
+    entry = _entry(verdict)
+    if verdict.hint:
+        lines.append(f"  to allow it: sandboxsh {verdict.hint}")
+    if entry is not None:
+        lines.append(f'  or in the environment: networking.allowed_hosts: ["{entry}"]')
+    if note:
+        lines.append(f"  note: {note}")
+    return lines
+
+
+def _verdict(protocol: str, host: str, port: int, verdict: Verdict, note: str) -> dict[str, Any]:
+    return {
+        "allow": verdict.allow,
+        "protocol": protocol,
+        "host": host,
+        "port": port,
+        "reason": verdict.reason,
+        "code": verdict.code or None,
+        "rule": None if verdict.rule is None else _rule(verdict.rule),
+        "option": verdict.hint or None,
+        "allowed_hosts_entry": _entry(verdict),
+        "note": note or None,
+    }
+
+
+def _entry(verdict: Verdict) -> str | None:
+    """The entry of allowed_hosts that a denial's option stands for."""
+    _, option, entry = verdict.hint.partition("--allow ")
+    return entry if option else None
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "hosts": str(rule.pattern._replace(port=None)),
+        "protocol": rule.protocol,
+        "port": rule.port,
+        "private_addresses": rule.private,
+        "origin": rule.origin,
+    }

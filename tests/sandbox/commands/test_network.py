@@ -1,0 +1,126 @@
+"""``sandboxctl why`` and ``policy``, the real command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netpolicy.policy import Request, compile_policy, decide
+from tests.sessions.running import control
+
+LIMITED = """
+networking:
+  type: limited
+  allowed_hosts: [api.test, "*.wild.test", "db.test:5432", "plain.test:80"]
+"""
+
+
+@pytest.fixture
+def limited(empty_data_dir: Path) -> tuple[Path, str]:
+    file = empty_data_dir / "limited.yaml"
+    file.write_text(LIMITED)
+    return empty_data_dir / "data", str(file)
+
+
+@pytest.mark.parametrize(
+    ("target", "rule"),
+    [
+        ("api.test", "TLS to api.test on port 443"),
+        ("https://API.test.", "TLS to api.test on port 443"),
+        ("a.b.wild.test:443", "TLS to *.wild.test on port 443"),
+        ("db.test:5432", "TCP to db.test on port 5432"),
+        ("plain.test:80", "plain HTTP to plain.test on port 80"),
+    ],
+)
+def test_what_is_allowed_is_told_with_its_rule_and_origin(
+    target: str, rule: str, limited: tuple[Path, str]
+) -> None:
+    data, file = limited
+    done = control(data, "why", target, "--env", file)
+    assert (done.code, done.err) == (0, "")
+    assert f"rule: {rule}  (allowed_hosts)" in done.out
+
+
+@pytest.mark.parametrize(
+    ("target", "entry"),
+    [
+        ("other.test", "other.test"),
+        ("wild.test", "wild.test"),
+        ("api.test:80", "api.test:80"),
+        ("api.test:8443", "api.test:8443"),
+        ("api.test:22", "api.test:22"),
+    ],
+)
+def test_what_is_denied_is_told_with_what_to_add_and_adding_it_helps(
+    target: str, entry: str, limited: tuple[Path, str]
+) -> None:
+    data, file = limited
+    done = control(data, "why", target, "--env", file)
+    assert done.code == 1
+    assert done.out.startswith("denied: ")
+    assert f'allowed_hosts: ["{entry}"]' in done.out
+    assert control(data, "why", target, "--env", file, "--allow", entry).code == 0
+
+
+def test_the_verdict_in_json_is_the_deciding_function_s(limited: tuple[Path, str]) -> None:
+    data, file = limited
+    done = control(data, "why", "other.test:5432", "--env", file, "--json")
+    assert done.code == 1
+    told = json.loads(done.out)
+    hosts = ["api.test", "*.wild.test", "db.test:5432", "plain.test:80"]
+    verdict = decide(compile_policy("limited", hosts), Request("tcp", "other.test", 5432))
+    assert (told["allow"], told["reason"], told["code"]) == (False, verdict.reason, verdict.code)
+    assert (told["option"], told["rule"], told["allowed_hosts_entry"]) == (
+        verdict.hint,
+        None,
+        "other.test:5432",
+    )
+    allowed = json.loads(control(data, "why", "db.test:5432", "--env", file, "--json").out)
+    assert allowed["rule"] == {
+        "hosts": "db.test",
+        "protocol": "tcp",
+        "port": 5432,
+        "private_addresses": False,
+        "origin": "allowed_hosts",
+    }
+
+
+def test_without_an_environment_nothing_is_allowed(empty_data_dir: Path) -> None:
+    assert control(empty_data_dir, "why", "api.test").code == 1
+    assert control(empty_data_dir, "why", "api.test", "--allow", "api.test").code == 0
+
+
+def test_an_address_is_denied_without_a_promise_that_naming_it_would_help(empty_data_dir: Path) -> None:
+    done = control(empty_data_dir, "why", "192.0.2.1")
+    assert done.code == 1
+    assert "only names can be allowed" in done.out
+    assert "to allow it" not in done.out
+
+
+@pytest.mark.parametrize("target", ["*.api.test", "a b", "http://api.test", "api.test:53"])
+def test_what_is_no_target_is_a_usage_error(target: str, empty_data_dir: Path) -> None:
+    done = control(empty_data_dir, "why", target)
+    assert (done.code, done.out) == (2, "")
+    assert target in done.err
+
+
+def test_the_policy_is_shown_with_origins(limited: tuple[Path, str]) -> None:
+    data, file = limited
+    done = control(data, "policy", file)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[1] == "  allow TLS to api.test on port 443  (allowed_hosts)"
+    told = json.loads(control(data, "policy", file, "--json").out)
+    assert told["mode"] == "limited"
+    assert [rule["origin"] for rule in told["rules"]] == ["allowed_hosts"] * 4
+
+
+def test_servers_that_are_not_known_yet_are_told_as_such(empty_data_dir: Path) -> None:
+    """Until the environment is built: an empty answer would look like a refusal for good."""
+    file = empty_data_dir / "managers.yaml"
+    file.write_text("networking: {type: limited, allow_package_managers: true}\n")
+    done = control(empty_data_dir / "data", "policy", str(file))
+    assert done.code == 0
+    assert "allow_package_managers: code host" in done.out
+    assert "sandboxctl env build" in done.err
