@@ -48,11 +48,12 @@ class Begun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.channel >= 0:
-            os.close(self.channel)
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        pid, channel = self.take()
+        if channel >= 0:
+            os.close(channel)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def begin() -> Begun:

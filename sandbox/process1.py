@@ -12,7 +12,6 @@ import resource
 import select
 import signal
 import socket
-import termios
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -144,6 +143,8 @@ def _enter(root: str) -> None:
 
 
 def _open_terminal(settings: TerminalSettings, channel: socket.socket) -> int:
+    import termios
+
     master = _step("opening a terminal", os.open, "/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, b"\0\0\0\0")  # TIOCSPTLCK: unlock the other end
     number = int.from_bytes(fcntl.ioctl(master, 0x80045430, b"\0\0\0\0"), "little")  # TIOCGPTN

@@ -1,12 +1,12 @@
 """Stay with a running session until it ends: carry its bytes, pass signals on, watch the time and the way out."""
 
+import gc
 import os
 import select
 import signal
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sandbox import terminal as terminal_
 from sandbox.caught import PASSED_ON, Signals
 from sandbox.channel import hear, say
 from sandbox.egress import Egress
@@ -15,6 +15,9 @@ from sandbox.launch import Running
 from sandbox.netns import Listening
 from sandbox.setup import NOT_FOUND, NOT_RUNNABLE
 from sandbox.stdio import Pump, Stdio
+
+if TYPE_CHECKING:
+    from sandbox.terminal import Raw
 
 TIMED_OUT = 124
 _GRACE_S = 5.0
@@ -47,7 +50,7 @@ class _Watch:
         self.egress = egress
         self.signals = signals
         self.pumps: list[Pump] = list(stdio.pumps)
-        self.raw: terminal_.Raw | None = None
+        self.raw: Raw | None = None
         self.master = -1
         self.begun = begun
         self.started_at = 0.0
@@ -74,6 +77,7 @@ def supervise(
 
     ``begun``: time.monotonic() when the start began. SetupError when the set-up failed.
     """
+    gc.enable()
     watch = _Watch(running, stdio, egress, signals, begun)
     for fd in stdio.close_after:
         os.close(fd)
@@ -176,7 +180,9 @@ def _tell(watch: _Watch, message: str) -> None:
 def _pass_on(watch: _Watch, number: int) -> None:
     if number == signal.SIGWINCH:
         if watch.master >= 0 and watch.stdio.terminal is not None:
-            terminal_.copy_size(watch.stdio.terminal, watch.master)
+            from sandbox.terminal import copy_size
+
+            copy_size(watch.stdio.terminal, watch.master)
     elif number == signal.SIGCONT:
         if watch.raw is not None and watch.raw.active:
             watch.raw.leave()
@@ -241,7 +247,9 @@ def _join_terminal(watch: _Watch, master: int) -> None:
     # Output goes where the user's terminal is; its descriptor 1 or 2 may be a pipe.
     watch.pumps.append(Pump(master, outer, ()))
     if watch.stdio.typed:
-        watch.raw = terminal_.Raw(0)
+        from sandbox.terminal import Raw
+
+        watch.raw = Raw(0)
         watch.raw.enter()
         watch.pumps.append(Pump(0, master, ()))
 
@@ -249,8 +257,10 @@ def _join_terminal(watch: _Watch, master: int) -> None:
 def _suspend(watch: _Watch) -> None:
     """The command stopped, as after ^Z: stop as well, and let it go on when the user's shell says so."""
     if watch.raw is not None:
+        from sandbox.terminal import copy_size
+
         watch.raw.suspend()
-        terminal_.copy_size(0, watch.master)
+        copy_size(0, watch.master)
     else:
         os.kill(os.getpid(), signal.SIGSTOP)
     _tell(watch, "continue")

@@ -40,6 +40,13 @@ def test_one_that_was_taken_over_is_left_alone() -> None:
     assert os.waitpid(pid, 0)[1] != 0
 
 
+def test_ending_it_again_changes_nothing() -> None:
+    need("user-namespaces")
+    with begin() as begun, begun:
+        assert alive(begun.pid)
+    assert (begun.pid, begun.channel) == (0, -1)
+
+
 def test_it_ends_when_its_supervisor_is_killed() -> None:
     need("user-namespaces")
     read, write = os.pipe()
