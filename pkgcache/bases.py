@@ -67,16 +67,22 @@ def list_bases(store: Store) -> tuple[BaseEntry, ...]:
     for _, base in _layers(store):
         by_base[base] = by_base.get(base, 0) + 1
     entries = []
-    for identity in _names(f"{store.path}/bases"):
+    for identity in list_names(f"{store.path}/bases"):
         record = read_record(store, identity)
         if record is None:
             continue
-        current = identity == (machine.identity() if record.name == HOST else _current(store, record.name))
         path = store.base(identity)
-        entries.append(BaseEntry(record, path, current, in_use(path), by_base.get(identity, 0)))
+        entries.append(
+            BaseEntry(record, path, standing(store, record), in_use(path), by_base.get(identity, 0))
+        )
     return tuple(
         sorted(entries, key=lambda entry: (entry.record.name, not entry.current, entry.record.created))
     )
+
+
+def standing(store: Store, record: BaseRecord) -> bool:
+    """Whether the base's name still means this build of it."""
+    return record.id == (machine.identity() if record.name == HOST else _current(store, record.name))
 
 
 def _current(store: Store, name: str) -> str | None:
@@ -104,15 +110,19 @@ def remove_base(store: Store, name: str, *, remove: Remove) -> tuple[str, ...]:
     gone = [key for key in keys if discard(store, store.layer(key), remove)]
     if discard(store, store.base(record.id), remove):
         gone.append(record.id)
-    link = f"{store.names()}/{record.name}"
+    forget(store, record, remove)
+    return tuple(gone)
+
+
+def forget(store: Store, record: BaseRecord, remove: Remove) -> None:
+    """Remove what is kept of a base that is gone: its name, apt's lists for it, answers that name it."""
     try:
         if _current(store, record.name) == record.id:
-            os.unlink(link)
+            os.unlink(f"{store.names()}/{record.name}")
     except OSError as error:
         raise explain(error, store) from error
     remove(store.downloads(f"apt/lists-{record.id}"))
     remove(f"{store.path}/memo")
-    return tuple(gone)
 
 
 def _layers(store: Store) -> list[tuple[str, str]]:
@@ -120,7 +130,7 @@ def _layers(store: Store) -> list[tuple[str, str]]:
     from pkgcache.records import layer_from_json
 
     found = []
-    for key in _names(f"{store.path}/layers"):
+    for key in list_names(f"{store.path}/layers"):
         path = f"{store.layer(key)}/layer.json"
         try:
             with open(path, "rb") as file:
@@ -130,7 +140,8 @@ def _layers(store: Store) -> list[tuple[str, str]]:
     return found
 
 
-def _names(directory: str) -> list[str]:
+def list_names(directory: str) -> list[str]:
+    """What is in a directory, sorted; nothing when it is not there."""
     try:
         return sorted(os.listdir(directory))
     except FileNotFoundError:

@@ -76,3 +76,6 @@ Runner = Callable[[Job], Result]
 
 Remove = Callable[[str], None]
 """Removes a tree whose files may belong to other ids; a path that is not there is no error."""
+
+AsOwner = Callable[[Callable[[], None]], None]
+"""Does work in a process that may read what sessions made, and sees the ids that sessions see."""

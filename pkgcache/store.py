@@ -1,8 +1,8 @@
 """The directory where bases and layers are kept, and the promises that hold when several processes use it.
 
     <root>/v1/names/<name>         symbolic link to the id of the base that has this name now
-    <root>/v1/bases/<id>/          base.json, packages.json, root/
-    <root>/v1/layers/<key>/        layer.json, log, upper/
+    <root>/v1/bases/<id>/          base.json, packages.json, manifest, root/
+    <root>/v1/layers/<key>/        layer.json, manifest, log, upper/
     <root>/v1/work/<random>/       something being made or being removed
     <root>/v1/locks/<name>.lock    held while that name is built
     <root>/v1/downloads/<manager>/ what managers fetched
@@ -13,7 +13,7 @@
 - Who makes something holds an exclusive flock on its directory in work/; one that nobody holds was left by a
   process that died, and the next `sweep` removes it.
 - Who uses a base or a layer holds a shared flock on its directory; removal needs an exclusive one, and is
-  refused otherwise.
+  refused otherwise. When it was last used is the directory's time of change.
 
 The root belongs to one mapping of ids: files in it are owned by whatever ids sessions run as.
 """
@@ -29,21 +29,30 @@ from types import TracebackType
 from typing import NamedTuple
 
 from pkgcache.errors import StoreError
-from pkgcache.runner import Remove
+from pkgcache.runner import AsOwner, Remove
 
 VERSION = "v1"
 KEPT_LOGS = 100
 """Logs of failed builds; their names begin with the time."""
 # Sessions' ids must be able to walk through to the trees below, also when root is the one who builds.
 _MODE = 0o711
+_SOLE = fcntl.LOCK_EX | fcntl.LOCK_NB
 # Mounted by the supervisor; what packages' code leaves there is nobody else's business.
 _PRIVATE = 0o700
 
 
+def _myself(work: Callable[[], None]) -> None:
+    work()
+
+
 class Store(NamedTuple):
-    """`path` is the versioned directory; nothing is read or made until something is asked of it."""
+    """`path` is the versioned directory; nothing is read or made until something is asked of it.
+
+    `as_owner` does work that has to read what is kept; the caller does it itself where files have no other owner.
+    """
 
     path: str
+    as_owner: AsOwner = _myself
 
     def names(self) -> str:
         return f"{self.path}/names"
@@ -58,9 +67,9 @@ class Store(NamedTuple):
         return f"{self.path}/downloads/{name}"
 
 
-def open_store(root: str) -> Store:
+def open_store(root: str, as_owner: AsOwner = _myself) -> Store:
     """The store beneath `root`, a directory that belongs to one mapping of ids. Does no I/O."""
-    return Store(os.path.join(os.path.abspath(root), VERSION))
+    return Store(os.path.join(os.path.abspath(root), VERSION), as_owner)
 
 
 def create(store: Store) -> None:
@@ -122,14 +131,19 @@ class Lease:
         self.close()
 
 
-def hold(paths: Iterable[str]) -> Lease:
-    """A lease on these directories of the store. Raises StoreError when one of them is gone or going."""
+def hold(paths: Iterable[str], *, used: bool = True) -> Lease:
+    """A lease on these directories of the store. Raises StoreError when one of them is gone.
+
+    It waits for whoever looks at that moment whether they are in use. `used`: that counts as using them.
+    """
     fds: list[int] = []
     try:
         # Appended one by one, so that a failure knows what is open.
         for path in paths:
             fd = _lock_directory(path, fcntl.LOCK_SH)
             fds.append(fd)
+            if used:
+                _touch(fd)
     except OSError as error:
         Lease(tuple(fds)).close()
         raise StoreError(
@@ -141,11 +155,19 @@ def hold(paths: Iterable[str]) -> Lease:
     return Lease(tuple(fds))
 
 
+def _touch(fd: int) -> None:
+    try:
+        os.utime(fd)
+    except OSError:
+        # A store that can only be read is used all the same.
+        return
+
+
 def _lock_directory(path: str, operation: int) -> int:
     """An open, locked descriptor of the directory that stands at `path` now. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+        fcntl.flock(fd, operation)
         # Between the open and the lock a remover may have renamed it away.
         held, standing = os.fstat(fd), os.stat(path)
         if (held.st_dev, held.st_ino) != (standing.st_dev, standing.st_ino):
@@ -194,7 +216,7 @@ def _new_directory(store: Store) -> tuple[str, int]:
         try:
             os.mkdir(path)
             os.chmod(path, _MODE)
-            return path, _lock_directory(path, fcntl.LOCK_EX)
+            return path, _lock_directory(path, _SOLE)
         except (FileExistsError, FileNotFoundError, BlockingIOError):
             # A sweep may take the directory in the moment before it is locked; then try another.
             if not os.path.isdir(f"{store.path}/work"):
@@ -214,7 +236,7 @@ def sweep(store: Store, remove: Remove) -> int:
     for name in names:
         path = f"{store.path}/work/{name}"
         try:
-            fd = _lock_directory(path, fcntl.LOCK_EX)
+            fd = _lock_directory(path, _SOLE)
         except OSError:
             continue
         try:
@@ -238,7 +260,18 @@ def _forget_old_logs(directory: str) -> None:
 
 
 def publish(store: Store, made: str, target: str) -> None:
-    """Let the directory `made` stand at `target`, whole or not at all, also after a power failure."""
+    """Let the directory `made` stand at `target`, whole or not at all, also after a power failure.
+
+    What it holds is written to its manifest first.
+    """
+    from pkgcache.manifest import NAME
+    from pkgcache.survey import surveyed
+
+    try:
+        os.chmod(made, 0o755)  # noqa: S103
+    except OSError as error:
+        raise explain(error, store) from error
+    write(store, f"{made}/{NAME}", surveyed(store, made))
     try:
         _flush(made)
         os.rename(made, target)
@@ -251,6 +284,8 @@ def write(store: Store, path: str, text: str) -> None:
     """A new small file. Raises StoreError."""
     try:
         with open(path, "w", encoding="utf-8") as file:
+            # Verification reads it as the sessions' user 0.
+            os.fchmod(file.fileno(), 0o644)
             file.write(text)
     except OSError as error:
         raise explain(error, store) from error
@@ -270,7 +305,7 @@ def point(store: Store, name: str, identity: str) -> None:
 def in_use(path: str) -> bool:
     """Whether somebody holds this directory of the store."""
     try:
-        os.close(_lock_directory(path, fcntl.LOCK_EX))
+        os.close(_lock_directory(path, _SOLE))
     except BlockingIOError:
         return True
     except OSError:
@@ -278,10 +313,11 @@ def in_use(path: str) -> bool:
     return False
 
 
-def discard(store: Store, target: str, remove: Remove) -> bool:
-    """Remove a published directory; False when it was not there. Raises StoreError when it is in use."""
+def discard(store: Store, target: str, remove: Remove, *, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Remove a published directory; False when it was not there, or `unless` says so while nobody can begin to use
+    it. Raises StoreError when it is in use."""
     try:
-        fd = _lock_directory(target, fcntl.LOCK_EX)
+        fd = _lock_directory(target, _SOLE)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except BlockingIOError:
@@ -292,16 +328,22 @@ def discard(store: Store, target: str, remove: Remove) -> bool:
     except OSError as error:
         raise explain(error, store) from error
     try:
+        if unless():
+            return False
         doomed, doomed_fd = _new_directory(store)
         try:
             os.rename(target, f"{doomed}/gone")
-            remove(doomed)
         except OSError as error:
-            raise explain(error, store) from error
-        finally:
             os.close(doomed_fd)
+            raise explain(error, store) from error
     finally:
         os.close(fd)
+    try:
+        remove(doomed)
+    except OSError as error:
+        raise explain(error, store) from error
+    finally:
+        os.close(doomed_fd)
     return True
 
 

@@ -22,6 +22,7 @@ class SessionDirectory:
         self.parent = os.path.join(data, "sessions", ids.name)
         self.path = ""
         self._lock = -1
+        self._held: list[int] = []
 
     def __enter__(self) -> "SessionDirectory":
         try:
@@ -113,8 +114,14 @@ class SessionDirectory:
             raise HostError(f"{source} can't be copied into the session: {error.strerror}") from error
         return copy
 
+    def keep_open(self, fd: int) -> None:
+        """Hold what the session stands on as long as the session's own directory."""
+        self._held.append(fd)
+
     def close(self) -> None:
         """Remove everything. SetupError when something stays."""
+        while self._held:
+            os.close(self._held.pop())
         if self.path:
             path, self.path = self.path, ""
             try:

@@ -1,9 +1,11 @@
 """The layer of files that every session gets from sandboxsh itself, made once and shared.
 
 It is the topmost lower layer of a session, so that a session starts with an empty upper directory: nothing to write
-at the start, nothing to remove at the end. ``<data>/ground/<ids>/<digest of its steps>``.
+at the start, nothing to remove at the end. ``<data>/ground/<ids>/<digest of its steps>``. A session holds a shared
+lock on it; who removes it needs an exclusive one.
 """
 
+import fcntl
 import os
 from _blake2 import blake2b
 
@@ -63,3 +65,68 @@ def ensure(path: str, ids: IdMap, steps: tuple[Operation, ...]) -> None:
         ) from error
     finally:
         remove_tree(making, ids)
+
+
+def use(path: str, ids: IdMap, steps: tuple[Operation, ...]) -> int:
+    """Make the layer when it is missing, and hold it: it stays until the descriptor that comes back is closed."""
+    while True:
+        ensure(path, ids, steps)
+        fd = _hold(path, fcntl.LOCK_SH)
+        if fd is not None:
+            return fd
+
+
+def forget_unused(data: str, ids: IdMap, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Remove the layers that no session uses; the next session makes what it needs again. Returns their paths."""
+    parent = os.path.join(data, "ground", ids.name)
+    try:
+        names = sorted(os.listdir(parent))
+    except FileNotFoundError:
+        return ()
+    return tuple(path for name in names if _forget(path := f"{parent}/{name}", ids, dry_run=dry_run))
+
+
+def _forget(path: str, ids: IdMap, *, dry_run: bool) -> bool:
+    _, dot, maker = os.path.basename(path).rpartition(".")
+    if dot:
+        # Being made or being removed; nobody else's once its process is dead.
+        return not os.path.exists(f"/proc/{maker}") and _removed(path, ids, dry_run=dry_run)
+    try:
+        fd = _hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    if fd is None:
+        return False
+    try:
+        if dry_run:
+            return True
+        aside = f"{path}.{os.urandom(4).hex()}.{os.getpid()}"
+        os.rename(path, aside)
+    finally:
+        os.close(fd)
+    return _removed(aside, ids, dry_run=False)
+
+
+def _removed(path: str, ids: IdMap, *, dry_run: bool) -> bool:
+    if not dry_run:
+        remove_tree(path, ids)
+    return True
+
+
+def _hold(path: str, operation: int) -> int | None:
+    """A locked descriptor of what stands at ``path``, None when it is gone or going."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, operation)
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            return fd
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None

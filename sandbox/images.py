@@ -22,7 +22,12 @@ def store(data: str, ids: IdMap) -> "Store":
     """The package store whose files belong to ``ids``."""
     from pkgcache.store import open_store
 
-    return open_store(f"{data}/store/{ids.name}")
+    def as_owner(work: Callable[[], None]) -> None:
+        from sandbox.removal import as_session_root
+
+        as_session_root(ids, work)
+
+    return open_store(f"{data}/store/{ids.name}", as_owner)
 
 
 def default_base(wanted: Wanted) -> str:

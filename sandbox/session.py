@@ -85,5 +85,5 @@ def _stand(spec: RunSpec, ids: IdMap, data: str, directory: SessionDirectory) ->
             directory.make(folder)
     prepared = launch.prepare(spec, ids, data, layout, directory.copy_in(spec.files))
     if prepared.steps:
-        ground.ensure(prepared.ground, ids, prepared.steps)
+        directory.keep_open(ground.use(prepared.ground, ids, prepared.steps))
     return prepared.plan

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import bases, envs, network, place
+from sandbox.commands import bases, caches, envs, network, place
 from sandbox.commands.failures import tell
 
 
@@ -57,6 +57,7 @@ def _colors() -> bool:
 
 
 main.add_command(bases.base)
+main.add_command(caches.cache)
 main.add_command(envs.env)
 main.add_command(network.why)
 main.add_command(network.policy)

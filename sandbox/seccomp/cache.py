@@ -79,5 +79,23 @@ def _write(directory: str, name: str, body: bytes) -> None:
         raise
 
 
+def forget_old(directory: str, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Remove the programs that other versions of these rules made; returns their paths."""
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return ()
+    old = []
+    for name in names:
+        _, _, maker = name.rpartition(".")
+        partial = name.startswith(".") and not os.path.exists(f"/proc/{maker}")
+        if partial or (name.startswith("seccomp-") and not name.endswith(f"-{IDENTITY}")):
+            old.append(f"{directory}/{name}")
+    if not dry_run:
+        for path in old:
+            os.unlink(path)
+    return tuple(old)
+
+
 def _digest(body: bytes) -> bytes:
     return blake2b(body, digest_size=DIGEST_SIZE).digest()

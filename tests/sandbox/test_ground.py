@@ -81,3 +81,42 @@ def test_a_step_that_fails_leaves_nothing(empty_data_dir: Path, ids: IdMap) -> N
     with pytest.raises(HostError, match="can't be made"):
         ground.ensure(path, ids, steps)
     assert os.listdir(os.path.dirname(path)) == []
+
+
+def test_what_a_session_holds_stays_and_what_nobody_holds_goes(empty_data_dir: Path, ids: IdMap) -> None:
+    data = str(empty_data_dir)
+    held, free = (ground.path_of(data, ids, steps) for steps in (STEPS, STEPS[:-1]))
+    fd = ground.use(held, ids, STEPS)
+    ground.ensure(free, ids, STEPS[:-1])
+    assert ground.forget_unused(data, ids, dry_run=True) == (free,)
+    assert os.path.isdir(free)
+    assert ground.forget_unused(data, ids) == (free,)
+    assert os.listdir(os.path.dirname(held)) == [os.path.basename(held)]
+    os.close(fd)
+    assert ground.forget_unused(data, ids) == (held,)
+    assert os.listdir(os.path.dirname(held)) == []
+
+
+def test_what_was_removed_is_made_again(empty_data_dir: Path, ids: IdMap) -> None:
+    path = ground.path_of(str(empty_data_dir), ids, STEPS)
+    os.close(ground.use(path, ids, STEPS))
+    ground.forget_unused(str(empty_data_dir), ids)
+    os.close(ground.use(path, ids, STEPS))
+    assert os.path.isdir(f"{path}/tmp")
+
+
+def test_what_a_dead_process_was_making_goes_and_a_living_ones_stays(
+    empty_data_dir: Path, ids: IdMap
+) -> None:
+    path = ground.path_of(str(empty_data_dir), ids, STEPS)
+    os.close(ground.use(path, ids, STEPS))
+    last = int(Path("/proc/sys/kernel/pid_max").read_text())
+    dead, living = f"{path}.{last + 1}", f"{path}.{os.getpid()}"
+    os.mkdir(dead)
+    os.mkdir(living)
+    assert ground.forget_unused(str(empty_data_dir), ids) == (path, dead)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(living)]
+
+
+def test_there_may_be_none(empty_data_dir: Path, ids: IdMap) -> None:
+    assert ground.forget_unused(str(empty_data_dir), ids) == ()

@@ -170,3 +170,22 @@ def test_recalling_a_program_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = set(done.stdout.split())
     assert "sandbox.seccomp.cache" in loaded
     assert not heavy & loaded
+
+
+def test_programs_of_other_versions_go_and_the_current_ones_stay(tmp_path: Path) -> None:
+    cache.program(False, str(tmp_path))
+    current = only_file(tmp_path)
+    old = tmp_path / "seccomp-x86_64-owners-real-modes-any-0123456789abcdef"
+    last = int(Path("/proc/sys/kernel/pid_max").read_text())
+    dead, living = (tmp_path / f".{current.name}.{pid}" for pid in (last + 1, os.getpid()))
+    other = tmp_path / "something-else"
+    for path in (old, dead, living, other):
+        path.touch()
+    assert set(cache.forget_old(str(tmp_path), dry_run=True)) == {str(old), str(dead)}
+    assert old.exists()
+    assert set(cache.forget_old(str(tmp_path))) == {str(old), str(dead)}
+    assert set(tmp_path.iterdir()) == {current, living, other}
+
+
+def test_there_may_be_no_programs_yet(tmp_path: Path) -> None:
+    assert cache.forget_old(str(tmp_path / "nothing")) == ()
