@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pkgcache.bases import list_names, read_record, standing
 from pkgcache.errors import StoreError
 from pkgcache.manifest import NAME, size_of
+from pkgcache.records import LayerRecord
 from pkgcache.resolve import read_layer
 from pkgcache.store import Store, in_use
 from pkgcache.survey import surveyed
@@ -94,6 +95,17 @@ def _size(store: Store, path: str) -> int:
     except FileNotFoundError:
         told = None
     return told if told is not None else size_of(surveyed(store, path).partition("\n")[0]) or 0
+
+
+def layers(store: Store) -> tuple[LayerRecord, ...]:
+    """The records of all layers that can be read."""
+    found = []
+    for key in list_names(f"{store.path}/layers"):
+        try:
+            found.append(read_layer(store, key))
+        except StoreError:
+            continue
+    return tuple(found)
 
 
 def downloads_size(store: Store) -> int:

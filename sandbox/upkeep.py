@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pkgcache.inventory import Kept
     from pkgcache.prune import Pruned
     from pkgcache.verify import Verdict
+    from pkgcache.why import Finding
 
 
 class Stock(NamedTuple):
@@ -85,3 +86,18 @@ def repair(data: str, ids: IdMap, verdicts: "tuple[Verdict, ...]") -> "Pruned":
     from pkgcache.verify import repair as repair_
 
     return repair_(images.store(data, ids), verdicts, remove=make_remove(ids))
+
+
+def why(data: str, ids: IdMap, base: str, wanted: images.Wanted) -> "tuple[Finding, ...]":
+    """For each layer that ``wanted`` on ``base`` needs: whether it is there, or what the nearest one has otherwise."""
+    from pkgcache.inventory import layers
+    from pkgcache.why import Wanted, explain
+
+    resolution = images.resolve(data, ids, base, wanted, need_endpoints=False)
+    standing = resolution.base.id if resolution.base is not None else ""
+    parents = ("", *(step.key for step in resolution.steps))
+    asked = [
+        Wanted(step.manager, step.specs, step.key, parent, standing, resolution.platform, step.present)
+        for step, parent in zip(resolution.steps, parents, strict=False)
+    ]
+    return explain(asked, layers(images.store(data, ids)))

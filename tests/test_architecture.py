@@ -45,6 +45,7 @@ PURE = (
     "pkgcache.runner",
     "pkgcache.sources",
     "pkgcache.specs",
+    "pkgcache.why",
     "sandbox.document",
     "sandbox.environment",
     "sandbox.errors",

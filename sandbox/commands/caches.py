@@ -146,6 +146,35 @@ def cache_verify(context: click.Context, repair: bool, quiet: bool) -> None:
         sys.exit(1)
 
 
+@cache.command("why")
+@click.argument("env")
+@click.option("--base", "base_name", metavar="NAME", help="The base (default: debian with packages).")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def cache_why(context: click.Context, env: str, base_name: str | None, as_json: bool) -> None:
+    """Say for each layer of the environment ENV whether it is there, or what differs from the nearest one."""
+    from pkgcache.why import sentence
+    from sandbox import environments, images, upkeep
+
+    place = context.obj()
+    wanted = environments.find(env, place.data).packages.wanted()
+    found = upkeep.why(place.data, place.ids, base_name or images.default_base(wanted), wanted)
+    if as_json:
+        _print_json(
+            [{**each._asdict(), "differs": [one._asdict() for one in each.differs]} for each in found]
+        )
+        return
+    for each in found:
+        if each.hit:
+            why = "hit"
+        elif each.nearest:
+            reasons = "; ".join(sentence(difference) for difference in each.differs)
+            why = f"miss: nearest is {_short(each.nearest)}: {reasons}"
+        else:
+            why = f"miss: there is no {each.manager} layer yet"
+        click.echo(f"{each.manager:5}  {_short(each.key) or '-':12}  {', '.join(each.specs)}  {why}")
+
+
 def _described(kept: "Kept") -> str:
     if kept.kind == "base":
         return f"base {kept.name} {kept.id}"

@@ -98,3 +98,16 @@ def test_damage_is_named_and_repaired(kept: Kept) -> None:
     repaired = control(kept.data, "cache", "verify", "--repair")
     assert repaired.code == 0 and not layer.exists()
     assert control(kept.data, "cache", "verify").code == 0
+
+
+def test_why_names_what_is_there_and_what_differs(kept: Kept, tmp_path: Path) -> None:
+    env = tmp_path / "env.yaml"
+    env.write_text("name: x\nconfig: {type: cloud, packages: {npm: [tsx], pip: [six==1.17]}}\n")
+    done = control(kept.data, "cache", "why", str(env))
+    npm, pip = done.out.splitlines()
+    assert (done.code, npm.split()[-1]) == (0, "hit")
+    nearest = kept.image.keys[1][:12]
+    assert pip.endswith(f"miss: nearest is {nearest}: it lacks six==1.17; it has six")
+    told = json.loads(control(kept.data, "cache", "why", str(env), "--json").out)
+    assert told[1]["differs"] == [{"input": "specs", "wanted": "six==1.17", "there": "six"}]
+    assert "no npm layer yet" in control(kept.data / "none", "cache", "why", str(env)).out
