@@ -1,11 +1,14 @@
 """What the command gets as standard input, output and error.
 
-A descriptor that enters a session can be opened again there through /proc with other rights, a socket can be
-connected anew, and a directory leads out of the root. So only pipes and /dev/null go in as they are; a terminal is
-replaced by one of the session's own, and everything else is carried through a pipe.
+A descriptor that enters a session can be opened again there through /proc with other rights: what may only be read
+from a pipe could be written to, for instance the commands of the shell that called. A socket can be connected anew,
+and a directory leads out of the root. So nothing but /dev/null goes in as it is; a terminal is replaced by one of the
+session's own, and everything else is carried through a pipe.
 """
 
+import fcntl
 import os
+import select
 import stat
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,6 +17,10 @@ from sandbox.errors import InputError
 
 _NAMES = ("standard input", "standard output", "standard error")
 _CHUNK = 65536
+_ONE_SLOT = 4096
+_FIONREAD = 0x541B
+# What `pending` is where no bytes are held, only the target awaited.
+_AWAITED = b"\0"
 
 
 class Pump:
@@ -60,6 +67,80 @@ class Pump:
             os.close(fd)
 
 
+class PipePump(Pump):
+    """A pump between two pipes. The caller's may be in blocking mode and shared, so it is never written in one go."""
+
+    def fill(self) -> None:
+        """Move what both pipes allow now."""
+        assert isinstance(self.target, int)
+        try:
+            self.ended = not os.splice(self.source, self.target, _CHUNK, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            self.pending = _AWAITED
+        except OSError:
+            self.ended = True
+
+    def drain(self) -> None:
+        """The target has room again, or its reader is gone, which the next move finds out."""
+        self.pending = b""
+
+
+class PipeInput(Pump):
+    """Lends the session what is in the caller's pipe, and takes from that pipe only what the session has read.
+
+    What the command leaves unread is there for whoever reads the pipe next, as if both had the same pipe. The target
+    is a pipe with room for a single piece: it can be written again when the piece was read to its end.
+    """
+
+    def __init__(self, source: int, target: int) -> None:
+        self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        super().__init__(source, target, (target, self._null))
+        fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, _ONE_SLOT)
+        self._lent = 0
+
+    def fill(self) -> None:
+        """Lend a piece."""
+        from sandbox.syscalls import tee
+
+        assert isinstance(self.target, int)
+        try:
+            self._lent = tee(self.source, self.target, _CHUNK, os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.ended = True
+            return
+        self.ended = not self._lent
+        self.pending = _AWAITED if self._lent else b""
+
+    def drain(self) -> None:
+        """The piece was read to its end, or nobody is there to read any more."""
+        self.pending = b""
+        if _reader_is_gone(self.target):
+            self.ended = True
+        else:
+            self._take(self._lent)
+
+    def close(self) -> None:
+        if self._lent:
+            assert isinstance(self.target, int)
+            left = int.from_bytes(fcntl.ioctl(self.target, _FIONREAD, bytes(4)), "little")
+            self._take(self._lent - left)
+        super().close()
+
+    def _take(self, count: int) -> None:
+        """Take ``count`` bytes of what was lent out of the caller's pipe, without waiting for others that read it."""
+        self._lent = 0
+        while count > 0:
+            try:
+                moved = os.splice(self.source, self._null, count, flags=os.SPLICE_F_NONBLOCK)
+            except OSError:
+                return
+            if not moved:
+                return
+            count -= moved
+
+
 class Stdio(NamedTuple):
     """``inside``: the descriptors for the command, None where it gets its terminal. ``close_after``: ends of pipes
     that belong to the session alone once it runs. ``terminal``: the user's terminal, None without one; ``typed``:
@@ -96,7 +177,9 @@ def connect() -> Stdio:
             read, write = os.pipe2(os.O_CLOEXEC)
             ours, theirs = (write, read) if fd == 0 else (read, write)
             os.set_blocking(ours, False)
-            pumps.append(Pump(0, ours, (ours,)) if fd == 0 else Pump(ours, fd, (ours,)))
+            # Whoever is who in the session, /dev/stdout and its like can be opened there.
+            os.fchmod(theirs, 0o666)
+            pumps.append(_pump(kind, fd, ours))
             inside.append(theirs)
             close_after.append(theirs)
     return Stdio(
@@ -106,6 +189,19 @@ def connect() -> Stdio:
         typed=0 in terminals,
         pumps=tuple(pumps),
     )
+
+
+def _reader_is_gone(pipe: int | Callable[[bytes], None]) -> bool:
+    assert isinstance(pipe, int)
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return bool(poll.poll(0))
+
+
+def _pump(kind: str, fd: int, ours: int) -> Pump:
+    if kind == "pipe":
+        return PipeInput(fd, ours) if fd == 0 else PipePump(ours, fd, (ours,))
+    return Pump(fd, ours, (ours,)) if fd == 0 else Pump(ours, fd, (ours,))
 
 
 def collect(output: Callable[[bytes], None]) -> Stdio:
@@ -131,7 +227,7 @@ def _kind(fd: int) -> str:
             hint="redirect it from a file, a pipe or /dev/null",
         )
     if stat.S_ISFIFO(found.st_mode):
-        return "direct"
+        return "pipe"
     if stat.S_ISCHR(found.st_mode):
         if os.isatty(fd):
             return "terminal"

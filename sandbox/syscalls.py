@@ -94,6 +94,14 @@ def clone(namespaces: int) -> int:
     return _checked(pid, "clone")
 
 
+def tee(source: int, target: int, length: int, flags: int) -> int:
+    """Copy from one pipe to another without taking anything out of the first; how much, 0 at its end."""
+    return _checked(
+        _libc.tee(ctypes.c_int(source), ctypes.c_int(target), ctypes.c_size_t(length), ctypes.c_uint(flags)),
+        "tee",
+    )
+
+
 def unshare(flags: int) -> None:
     _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import InputError
-from sandbox.stdio import Pump, _kind, collect
+from sandbox.stdio import PipeInput, PipePump, Pump, _kind, collect
 
 
 def test_each_kind_of_descriptor_is_known(tmp_path: Path) -> None:
@@ -23,7 +23,8 @@ def test_each_kind_of_descriptor_is_known(tmp_path: Path) -> None:
             os.open("/dev/zero", os.O_RDONLY),
             ours.fileno(),
         ],
-        "direct": [read, write, os.open("/dev/null", os.O_RDWR)],
+        "pipe": [read, write],
+        "direct": [os.open("/dev/null", os.O_RDWR)],
         "terminal": [slave, master],
         "closed": [9999],
     }
@@ -44,7 +45,7 @@ def test_each_kind_of_descriptor_is_known(tmp_path: Path) -> None:
     finally:
         ours.close()
         theirs.close()
-        for fd in (*opened["carried"][:2], *opened["direct"], master, slave, folder):
+        for fd in (*opened["carried"][:2], *opened["pipe"], *opened["direct"], master, slave, folder):
             os.close(fd)
 
 
@@ -91,3 +92,80 @@ def test_output_is_collected_by_a_function() -> None:
         pump.fill()
     pump.close()
     assert got == [b"words"]
+
+
+def test_only_what_was_read_is_taken_out_of_the_callers_pipe() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    os.set_blocking(target, False)
+    pump = PipeInput(source, target)
+    for piece in (b"one", b"two", b"three"):
+        os.write(feed, piece)
+        pump.fill()
+        assert pump.pending
+        assert os.read(out, 100) == piece
+        pump.drain()
+        assert (pump.ended, bool(pump.pending)) == (False, False)
+    os.write(feed, b"fourth and last")
+    pump.fill()
+    assert os.read(out, 6) == b"fourth"
+    pump.close()
+    assert os.read(source, 100) == b" and last"
+    os.close(feed)
+    assert os.read(source, 1) == b""
+    os.close(source)
+    os.close(out)
+
+
+def test_the_end_of_the_callers_pipe_ends_the_pump() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    os.close(feed)
+    pump = PipeInput(source, target)
+    pump.fill()
+    assert (pump.ended, pump.pending) == (True, b"")
+    pump.close()
+    assert os.read(out, 1) == b""
+    os.close(source)
+    os.close(out)
+
+
+def test_input_that_nobody_reads_any_more_stays_in_the_callers_pipe() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    pump = PipeInput(source, target)
+    os.write(feed, b"unread")
+    pump.fill()
+    os.close(out)
+    pump.drain()
+    assert pump.ended
+    pump.close()
+    assert os.read(source, 100) == b"unread"
+    os.close(source)
+    os.close(feed)
+
+
+def test_a_full_pipe_is_awaited_and_one_without_a_reader_ends_the_pump() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    pump = PipePump(source, target, (source,))
+    os.set_blocking(target, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(target, b"x" * 65536)
+    os.set_blocking(target, True)
+    os.write(feed, b"late")
+    pump.fill()
+    assert (bool(pump.pending), pump.ended) == (True, False)
+    size = len(os.read(out, 1 << 20))
+    pump.drain()
+    pump.fill()
+    assert (pump.pending, os.read(out, 1 << 20)[-4:]) == (b"", b"late")
+    assert size
+    os.write(feed, b"x")
+    os.close(out)
+    pump.fill()
+    assert pump.ended
+    pump.close()
+    os.close(feed)
+    os.close(target)
