@@ -4,12 +4,14 @@ The files are a stranger's work: nothing is followed, nothing but plain files, d
 is taken, and no set-id bit survives.
 """
 
+import errno
 import os
 import stat
 from typing import NamedTuple
 
-from sandbox.errors import SetupError
+from sandbox.errors import HostError, SetupError
 from sandbox.idmap import IdMap
+from sandbox.inroot import Opened
 from sandbox.removal import as_owner
 
 _CHUNK = 1 << 20
@@ -24,8 +26,22 @@ class Collected(NamedTuple):
     left_behind: list[str]
 
 
-def collect(source: str, target: str, ids: IdMap) -> Collected:
-    """Copy the contents of ``source`` into the directory ``target``, made if missing, over files of the same name.
+def open_target(path: str) -> Opened:
+    """Open the directory ``path``, made if missing, as the target of `collect`; HostError when that is refused.
+
+    To be called before the session runs: a session that writes to a directory above could put a link in its place.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        return Opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        raise HostError(
+            f"the outputs can't be copied to {path}: {error.strerror}", hint="name a directory of yours"
+        ) from error
+
+
+def collect(source: str, target: int, ids: IdMap) -> Collected:
+    """Copy the contents of ``source`` into the directory ``target`` (see open_target), over files of the same name.
 
     SetupError when ``target`` can't be written.
     """
@@ -41,24 +57,25 @@ def collect(source: str, target: str, ids: IdMap) -> Collected:
             report.flush()
 
         try:
-            os.makedirs(target, exist_ok=True)
+            if os.fstat(target).st_nlink == 0:
+                raise SetupError("it was removed while the session ran")
             as_owner(ids, work)
         except (OSError, SetupError) as error:
             raise SetupError(
-                f"the outputs can't be copied to {target}: {error}", hint="make that directory writable"
+                f"the outputs can't be copied to their directory: {error}",
+                hint="let it be, and make it writable",
             ) from error
         report.close()
         files, *left = pipe.read().decode("utf-8", "surrogateescape").split("\0")
     return Collected(int(files), left)
 
 
-def _copy_all(source: str, target: str, left: list[str]) -> int:
+def _copy_all(source: str, target: int, left: list[str]) -> int:
     try:
         source_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return 0
-    target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    return _copy_directory(source_fd, target_fd, "", left)
+    return _copy_directory(source_fd, target, "", left)
 
 
 def _copy_directory(source: int, target: int, prefix: str, left: list[str]) -> int:
@@ -110,18 +127,16 @@ def _copy_entry(source: int, target: int, name: str, path: str, left: list[str])
 
 
 def stays_inside(path: str, points_to: str) -> bool:
-    """Whether a link at ``path`` (relative to the outputs) leads to a place below the outputs."""
+    """Whether a link at ``path`` (relative to the outputs) leads to a place below the outputs.
+
+    ``..`` counts at the start alone, where the directories above are known. After a name it may not stand: what has
+    that name can be a link itself, and then one step up is somewhere else.
+    """
     if points_to.startswith("/"):
         return False
-    depth = path.count("/")
-    for part in points_to.split("/"):
-        if part == "..":
-            depth -= 1
-        elif part not in ("", "."):
-            depth += 1
-        if depth < 0:
-            return False
-    return True
+    parts = [part for part in points_to.split("/") if part not in ("", ".")]
+    ups = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
+    return ups <= path.count("/") and ".." not in parts[ups:]
 
 
 def _copy_file(source: int, target: int, name: str) -> None:
@@ -132,10 +147,30 @@ def _copy_file(source: int, target: int, name: str) -> None:
         _unlink(target, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(name, flags, 0o600, dir_fd=target), "wb", buffering=0) as write:
-            while os.sendfile(write.fileno(), read.fileno(), None, _CHUNK):
-                pass
+            _copy_data(read.fileno(), write.fileno(), found.st_size)
             os.fchmod(write.fileno(), stat.S_IMODE(found.st_mode) & 0o777)
             os.utime(write.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _copy_data(read: int, write: int, size: int) -> None:
+    """Copy what is written of a file and leave its holes out: a hole of a petabyte takes no room in the session."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(read, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break
+        end = os.lseek(read, at, os.SEEK_HOLE)
+        os.lseek(read, at, os.SEEK_SET)
+        os.lseek(write, at, os.SEEK_SET)
+        while at < end:
+            sent = os.sendfile(write, read, None, min(_CHUNK, end - at))
+            if not sent:
+                break
+            at += sent
+    os.ftruncate(write, size)
 
 
 def _unlink(folder: int, name: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from netpolicy.policy import Policy
@@ -17,6 +18,7 @@ from sandbox.stdio import Stdio
 
 if TYPE_CHECKING:
     from sandbox.egress import Summary
+    from sandbox.inroot import Opened
     from sandbox.supervise import Outcome
 
 
@@ -55,6 +57,7 @@ def run(
         launch.claim(process1, ids) as running,
         SessionDirectory(data, ids) as directory,
         Signals() as signals,
+        _target(outputs_to) as target,
     ):
         sweep(data, ids)
         plan = _stand(spec, ids, data, directory)
@@ -69,11 +72,20 @@ def run(
             outcome, message = supervise(running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=now)
             summary = egress.finish()
         collected, left_behind = 0, list[str]()
-        if outputs_to is not None:
+        if target is not None:
             from sandbox.outputs import collect
 
-            collected, left_behind = collect(directory.outputs, outputs_to, ids)
+            collected, left_behind = collect(directory.outputs, target.fd, ids)
         return Report(outcome, summary, message, collected, left_behind)
+
+
+def _target(outputs_to: str | None) -> "Opened | nullcontext[None]":
+    """The directory that gets the outputs, opened before the session could put another in its place."""
+    if outputs_to is None:
+        return nullcontext()
+    from sandbox.outputs import open_target
+
+    return open_target(outputs_to)
 
 
 def _stand(spec: RunSpec, ids: IdMap, data: str, directory: SessionDirectory) -> Plan:
