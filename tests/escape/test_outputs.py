@@ -46,7 +46,9 @@ def test_links_can_not_lead_out_of_the_outputs_together(either_sandbox: Sandbox,
 
 
 def test_a_file_of_holes_does_not_fill_the_hosts_disk(either_sandbox: Sandbox, tmp_path: Path) -> None:
-    script = "cd /mnt/session/outputs; truncate -s 4T huge; echo end | dd of=huge bs=1 seek=1T 2>/dev/null; echo x > small"
+    script = """
+    cd /mnt/session/outputs; echo x > small
+    truncate -s 4T huge; echo end | dd of=huge bs=1 seek=1T 2>/dev/null"""
     either_sandbox.sh(script, "--outputs", str(tmp_path / "out"))
     assert (tmp_path / "out/small").read_text() == "x\n"
     assert (tmp_path / "out/huge").stat().st_size > 1 << 40
