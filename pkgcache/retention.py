@@ -51,14 +51,15 @@ def choose(
     def too_old(item: Item) -> bool:
         return item.dead or (older_than is not None and now - item.used > older_than)
 
-    while found := [item for item in free() if too_old(item)]:
-        for item in found:
-            take(item)
-    while max_size is not None and sum(item.size for item in left.values()) > max_size:
-        candidates = free()
-        if not candidates:
+    def too_much() -> bool:
+        return max_size is not None and sum(item.size for item in left.values()) > max_size
+
+    while candidates := free():
+        doomed = [item for item in candidates if too_old(item)] or candidates[: too_much()]
+        if not doomed:
             break
-        take(candidates[0])
+        for item in doomed:
+            take(item)
     return tuple(gone)
 
 
