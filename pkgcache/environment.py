@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 PREFIX = "/usr/local"
-"""Where npm and pip install: ahead of the system's own directories on PATH and on the interpreters' paths."""
+"""Where the managers install: ahead of the system's own directories on PATH and on the interpreters' paths."""
+
+GO_MODULES = f"{PREFIX}/share/go/mod"
+"""Where modules that are no programs are kept for sessions to import."""
 
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
+        "GOMODCACHE": GO_MODULES,
         "NODE_PATH": f"{PREFIX}/lib/node_modules",
         "npm_config_prefix": PREFIX,
         "PIP_BREAK_SYSTEM_PACKAGES": "1",

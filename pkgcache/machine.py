@@ -7,6 +7,8 @@ import os
 from pkgcache.names import HOST
 from pkgcache.store import Store
 
+# The third is where Go's own archive is unpacked to.
+_PLACES = ("/usr/local/bin", "/usr/bin", "/usr/local/go/bin")
 _PROGRAMS = ("python3", "pip3", "node", "npm", "go", "cargo", "gem")
 _FILES = ("/etc/os-release", "/etc/pip.conf", "/etc/npmrc", "/etc/gemrc")
 
@@ -15,7 +17,7 @@ def traits() -> tuple[str, ...]:
     """Path, size and time of change of the package managers' programs and settings."""
     found = []
     for path in (
-        *(f"{place}/{name}" for place in ("/usr/local/bin", "/usr/bin") for name in _PROGRAMS),
+        *(f"{place}/{name}" for place in _PLACES for name in _PROGRAMS),
         *_FILES,
     ):
         try:

@@ -190,7 +190,7 @@ def _spec_of(told: str, specs: Sequence[str]) -> str:
 
 
 def _where_to_get(program: str) -> str:
-    packages = {"pip": "python3-pip", "npm": "npm", "apt-get": "apt", "mmdebstrap": "mmdebstrap"}
+    packages = {"pip": "python3-pip", "apt-get": "apt", "go": "golang-go", "gem": "ruby"}
     package = packages.get(program, program)
     if program == "mmdebstrap":
         return "install it with: sudo apt-get install mmdebstrap"

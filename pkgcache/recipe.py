@@ -32,6 +32,12 @@ class Phase(NamedTuple):
 CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache /root/.npm; true\n"
 """The end of every phase that is kept: temporary files are no part of a layer."""
 
+UNREACHABLE = (
+    "dial tcp|lookup .* on |onnection (refused|reset)|could not resolve|etwork is unreachable|timed out|timeout|EOF|"
+    "TLS handshake|Bad Gateway|Service Unavailable"
+)
+"""What managers say (an extended regular expression) when a server did not answer: nothing that a server decided."""
+
 MISSING = 90
 """The exit code of a phase whose manager is not there."""
 

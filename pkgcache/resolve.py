@@ -87,7 +87,7 @@ def _check_possible(base: str, wanted: Sequence[tuple[str, tuple[str, ...]]]) ->
         if manager in NOT_YET:
             raise InputError(
                 f"packages.{manager}: installing {manager} packages is not there yet",
-                "apt, npm and pip packages can be installed",
+                "packages of the other managers can be installed",
             )
         if manager == "apt" and base == HOST:
             raise InputError(

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 DEFAULT_PATH = (
     "/root/.local/bin:/root/go/bin:/root/.cargo/bin:"
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    "/usr/local/sbin:/usr/local/bin:/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 WORKSPACE = "/workspace"
 OUTPUTS = "/mnt/session/outputs"

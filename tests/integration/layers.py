@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pkgcache.build import build
 from pkgcache.image import Image
 from pkgcache.phases import Event
+from pkgcache.resolve import resolve
 from pkgcache.runner import Endpoint, Job, Result, Root
 from pkgcache.store import Store, discard
 from sandbox import idmap, images
@@ -65,6 +66,12 @@ class Place(NamedTuple):
         """Remove the image's layers, so that they are built again."""
         for key in image.keys:
             discard(self.store, self.store.layer(key), self.remove)
+
+    def forget_layers(self, base: str, packages: Mapping[str, Sequence[str]]) -> None:
+        """Remove the layers of these packages that are there."""
+        for step in resolve(self.store, base, packages).steps:
+            if step.present:
+                discard(self.store, self.store.layer(step.key), self.remove)
 
     def run(self, image: Image, script: str, endpoints: tuple[Endpoint, ...] = ()) -> tuple[int, str]:
         """Exit code and output of a shell script in a session on the image; what it changes is thrown away."""

@@ -10,3 +10,7 @@ def test_what_npm_installs_globally_is_found_by_require() -> None:
 
 def test_pip_may_install_into_the_systems_interpreter() -> None:
     assert ENVIRONMENT["PIP_BREAK_SYSTEM_PACKAGES"] == "1"
+
+
+def test_go_looks_for_modules_where_layers_keep_them() -> None:
+    assert ENVIRONMENT["GOMODCACHE"].startswith(f"{PREFIX}/")
