@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 # The IANA special-purpose registries, less the documentation prefixes (192.0.2.0/24, 198.51.100.0/24,
 # 203.0.113.0/24, 2001:db8::/32): no private network owns those.
@@ -81,6 +81,26 @@ def veto(address: str, own: frozenset[str] = frozenset(), private_allowed: bool 
     if reason is None and any(_same(parsed, each) for each in own):
         reason = "is an address of this machine"
     return None if reason is None else f"{parsed} {reason}"
+
+
+def within(address: str, network: str) -> bool:
+    """Whether an address, also one written IPv4-mapped, is of a network in CIDR notation; not if it is none."""
+    try:
+        parsed = _unmapped(ip_address(address.partition("%")[0]))
+    except ValueError:
+        return False
+    return parsed in ip_network(network)
+
+
+def is_private(network: str) -> bool:
+    """Whether a network is wholly of those that companies and homes use."""
+    parsed = ip_network(network)
+    for each in _PRIVATE:
+        if isinstance(parsed, IPv4Network) and isinstance(each, IPv4Network) and parsed.subnet_of(each):
+            return True
+        if isinstance(parsed, IPv6Network) and isinstance(each, IPv6Network) and parsed.subnet_of(each):
+            return True
+    return False
 
 
 def _reason(address: IPv4Address | IPv6Address, private_allowed: bool = False) -> str | None:

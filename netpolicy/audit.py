@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from netpolicy.blocklist import Block
 from netpolicy.policy import Rule, Verdict
 
 MAX_ENTRIES = 1_000
@@ -26,7 +27,7 @@ class Decision(NamedTuple):
     reason: str
     code: str = ""
     hint: str = ""
-    rule: Rule | None = None
+    rule: Rule | Block | None = None
     sent: int = 0
     received: int = 0
     duration: float = 0.0
@@ -53,12 +54,18 @@ def line(session: str, decision: Decision) -> bytes:
         "reason": decision.reason[:MAX_REASON],
         "code": decision.code,
         "hint": decision.hint,
-        "rule": None if rule is None else f"{rule.protocol} {rule.pattern} {rule.port} ({rule.origin})",
+        "rule": None if rule is None else _rule(rule),
         "sent": decision.sent,
         "received": decision.received,
         "duration_s": round(decision.duration, 6),
     }
     return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _rule(rule: Rule | Block) -> str:
+    if isinstance(rule, Block):
+        return f"block {rule.pattern or rule.network} ({rule.origin})"
+    return f"{rule.protocol} {rule.pattern} {rule.port or 'any port'} ({rule.origin})"
 
 
 class Audit:

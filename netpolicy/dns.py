@@ -13,7 +13,7 @@ UDP_SIZE = 1232  # what our answers announce; fits every path
 
 A, PTR, AAAA, OPT = 1, 12, 28, 41
 IN = 1
-NOERROR, FORMERR, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 3, 4, 5
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
 BADVERS = 16
 
 _MAX_WIRE_NAME = 255
@@ -90,6 +90,32 @@ def answer(message: bytes, names: SyntheticNames) -> bytes | None:
     if query.klass != IN:
         return _response(query, REFUSED)
     return _response(query, *_data(query, names))
+
+
+def is_local(query: Query) -> bool:
+    """Whether the session itself answers a query even where others are passed on: no name, or one of its own."""
+    if not query.labels or query.edns_version or query.klass != IN:
+        return True
+    try:
+        name = b".".join(query.labels).decode("ascii").lower()
+    except UnicodeDecodeError:
+        return True
+    return name == "localhost" or name.endswith(".localhost") or _absent(name)
+
+
+def refuse(query: Query) -> bytes:
+    """There is no such name: programs stop asking, and ask no other server."""
+    return _response(query, NXDOMAIN)
+
+
+def nothing(query: Query) -> bytes:
+    """The name has no record of that type."""
+    return _response(query, NOERROR)
+
+
+def failure(query: Query) -> bytes:
+    """It could not be found out."""
+    return _response(query, SERVFAIL)
 
 
 def _data(query: Query, names: SyntheticNames) -> tuple[int, bytes | None]:

@@ -22,12 +22,19 @@ class HostPattern(NamedTuple):
     port: int | None
 
     def __str__(self) -> str:
+        if not self.name:
+            return "*"
         text = f"*.{self.name}" if self.subdomains else self.name
         return text if self.port is None else f"{text}:{self.port}"
 
 
+ANY_HOST = HostPattern("", True, None)  # no entry of a user's: the modes that let everything out have it
+
+
 def matches(pattern: HostPattern, host: str) -> bool:
     """Whether the canonical name `host` fits; a wildcard covers any depth below its apex, not the apex."""
+    if not pattern.name:
+        return True
     if pattern.subdomains:
         return host.endswith("." + pattern.name)
     return host == pattern.name

@@ -40,13 +40,13 @@ def serve_datagrams(wall: Wall, listener: socket.socket) -> None:
         if response is None:
             continue
         try:
-            listener.sendmsg([response], _reply_control(control), 0, sender)
+            listener.sendmsg([response], reply_control(control), 0, sender)
         except OSError:
             # A full buffer or an impossible sender loses a datagram, which DNS clients bear.
             continue
 
 
-def _reply_control(control: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+def reply_control(control: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
     """Make the queried address the source. ip(7): only ipi_spec_dst counts on sending; ipv6(7): ipi6_addr."""
     for level, kind, data in control:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:

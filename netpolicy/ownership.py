@@ -28,6 +28,14 @@ def local_veto(address: str) -> str | None:
     return f"{address} is an address of this machine"
 
 
+def has_route(address: str) -> bool:
+    """Whether the machine has a way out to an address; yes, when that can't be told."""
+    try:
+        return _route_type(address) is not None
+    except OSError:
+        return True
+
+
 def _route_type(address: str) -> int | None:
     """rtm_type of the route to an address; None when there is no route at all."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

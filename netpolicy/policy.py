@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from netpolicy.blocklist import METADATA, Block, blocked_address, blocked_name
 from netpolicy.errors import InputError
-from netpolicy.hosts import HostPattern, looks_like_address, matches, normalise_name, parse_pattern
+from netpolicy.hosts import ANY_HOST, HostPattern, looks_like_address, matches, normalise_name, parse_pattern
 
 Mode = Literal["none", "limited", "unrestricted"]
-Protocol = Literal["tls", "http", "tcp", "dns"]
-Role = Literal["tls", "http", "tcp", "dns-udp", "dns-tcp"]
+Protocol = Literal["tls", "http", "tcp", "udp", "dns"]
+# "any-tcp" and "any-udp" hear every port; "raw" sends the answers of the latter.
+Role = Literal["tls", "http", "tcp", "dns-udp", "dns-tcp", "any-tcp", "any-udp", "raw"]
 
 # The hosts of source repositories that package managers fetch from besides their registries.
 CODE_HOSTS = (
@@ -23,6 +25,9 @@ CODE_HOSTS = (
     "gitlab.com",
     "bitbucket.org",
 )
+
+
+LEARNING = "learn: every name"
 
 
 class Endpoint(NamedTuple):
@@ -50,10 +55,11 @@ class Rule(NamedTuple):
     """Hosts that may be reached, the protocol spoken, the port, and who asked for it.
 
     `private`: the hosts may have addresses of a private network, since the user's configuration names them.
+    Port 0 is every port, and "any" every protocol.
     """
 
     pattern: HostPattern
-    protocol: Literal["tls", "http", "tcp"]
+    protocol: Literal["tls", "http", "tcp", "any"]
     port: int
     origin: str
     private: bool = False
@@ -72,9 +78,13 @@ class ConnectTo(NamedTuple):
 
 
 class Policy(NamedTuple):
+    """`blocks` go before `rules`. `private`: networks (CIDR) whose addresses are not refused for being private."""
+
     mode: Mode
     rules: tuple[Rule, ...]
     connect_to: tuple[ConnectTo, ...]
+    blocks: tuple[Block, ...] = METADATA
+    private: tuple[str, ...] = ()
 
 
 class Request(NamedTuple):
@@ -90,7 +100,7 @@ class Verdict(NamedTuple):
 
     allow: bool
     reason: str
-    rule: Rule | None
+    rule: Rule | Block | None
     hint: str
     code: str = ""
 
@@ -103,12 +113,16 @@ def compile_policy(
     openings: Sequence[Opening] = (),
     connect_to: Sequence[ConnectTo] = (),
     code_hosts: bool = True,
+    blocks: Sequence[Block] = (),
+    private: Sequence[str] = (),
+    learning: bool = False,
 ) -> Policy:
     """Turn what the user configured into rules; InputError names the first entry that can't be accepted.
 
     Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `openings`
     are what others than `allowed_hosts` ask for. `code_hosts`: package managers bring the well-known hosts of
-    source repositories with them.
+    source repositories with them. `blocks` and `private`: see Policy; the names of clouds' metadata are always
+    blocked. `learning` lets a limited session reach every name, so that it shows what it needs.
     """
     if mode not in ("none", "limited", "unrestricted"):
         raise InputError(f"network mode {mode!r} is unknown", "choose none, limited or unrestricted")
@@ -122,14 +136,18 @@ def compile_policy(
                 for host in CODE_HOSTS
             ]
     targets = tuple(_target(each) for each in connect_to)
-    if mode == "unrestricted":
-        raise InputError(
-            "unrestricted networking is not available yet",
-            "use limited networking and allow the hosts that are needed, with --allow HOST",
-        )
     if mode == "none":
         return Policy(mode, (), ())
-    return Policy(mode, _without_repeats(rules), targets)
+    if mode == "unrestricted":
+        if targets:
+            raise InputError(
+                "connect_to means nothing with unrestricted networking: sessions look names up themselves",
+                "drop --connect-to, or use limited networking",
+            )
+        rules = [Rule(ANY_HOST, "any", 0, "unrestricted networking")]
+    elif learning:
+        rules.append(Rule(ANY_HOST, "any", 0, LEARNING))
+    return Policy(mode, _without_repeats(rules), targets, (*METADATA, *blocks), tuple(private))
 
 
 def decide(policy: Policy, request: Request) -> Verdict:
@@ -137,15 +155,44 @@ def decide(policy: Policy, request: Request) -> Verdict:
     if policy.mode == "none":
         hint = "--net limited" if request.host is None else f"--net limited --allow {_entry(request)}"
         return Verdict(False, "the session has no network", None, hint, "no-network")
-    if request.protocol == "dns":
+    if request.protocol == "dns" and policy.mode == "limited":
         return Verdict(True, "names are answered inside the session and never leave it", None, "")
     if request.host is None:
         return Verdict(False, _NO_NAME[request.protocol], None, "", "no-name")
+    block = blocked_name(policy.blocks, request.host)
+    if block is not None:
+        return Verdict(False, f"{request.host} is blocked ({block.origin})", block, "", "blocked")
+    if policy.mode == "unrestricted" and looks_like_address(request.host):
+        refused = judge_address(policy, request.host)
+        if refused is not None:
+            return refused
     covering = [rule for rule in policy.rules if matches(rule.pattern, request.host)]
     for rule in covering:
-        if rule.port == request.port and rule.protocol in (request.protocol, "tcp"):
+        if rule.port in (request.port, 0) and _speaks(rule, request.protocol):
             return Verdict(True, f"allowed by {rule.origin}", rule, "")
     return _denied(policy, request, request.host, covering)
+
+
+def judge_address(
+    policy: Policy, address: str, private: bool = False, own: frozenset[str] = frozenset()
+) -> Verdict | None:
+    """The refusal of an address that is about to be dialled, or None.
+
+    `private`: it may be of a private network. `own`: see netpolicy.addresses.veto.
+    """
+    block = blocked_address(policy.blocks, address)
+    if block is not None:
+        return Verdict(False, f"{address} is blocked ({block.origin})", block, "", "blocked")
+    # Two milliseconds that denied connections and named targets are spared.
+    from netpolicy.addresses import veto, within
+
+    opened = private or any(within(address, network) for network in policy.private)
+    reason = veto(address, own, opened)
+    if reason is None:
+        return None
+    alone = f"{address}/{128 if ':' in address else 32}"
+    hint = f"--allow-private {alone}" if not opened and veto(address, own, True) is None else ""
+    return Verdict(False, reason, None, hint, "private-address")
 
 
 def target_for(policy: Policy, host: str, port: int) -> ConnectTo | None:
@@ -167,14 +214,15 @@ def opens_address(policy: Policy, address: str, port: int) -> bool:
 def protocol_for(policy: Policy, host: str | None, port: int) -> Literal["tls", "http", "tcp"]:
     """What is spoken to a looked-up name, or an address, on a port that rules of several protocols share."""
     fitting = [rule for rule in policy.rules if rule.port == port and host and matches(rule.pattern, host)]
-    return fitting[0].protocol if fitting else "tcp"
+    spoken = fitting[0].protocol if fitting else "tcp"
+    return "tcp" if spoken == "any" else spoken
 
 
 def request_for(policy: Policy, host: str, port: int) -> Request:
     """What the proxy would ask about a connection to a canonical name on a port."""
     roles = {number: role for role, number in listening_ports(policy) if role != "dns-udp"}
-    role = roles.get(port, "tcp")
-    protocol = protocol_for(policy, host, port) if role == "tcp" else "http" if role == "http" else "tls"
+    role = roles.get(port)
+    protocol = role if role in ("tls", "http") else protocol_for(policy, host, port)
     return Request(protocol, host, port)
 
 
@@ -185,13 +233,21 @@ def listening_ports(policy: Policy) -> tuple[tuple[Role, int], ...]:
     """
     if policy.mode == "none":
         return ()
+    every = False
     protocols: dict[int, set[Literal["tls", "http", "tcp"]]] = {443: {"tls"}, 80: {"http"}}
     for rule in policy.rules:
-        protocols.setdefault(rule.port, set()).add(rule.protocol)
+        if rule.protocol == "any":
+            every = True
+        else:
+            protocols.setdefault(rule.port, set()).add(rule.protocol)
     roles: list[tuple[Role, int]] = [("dns-udp", 53), ("dns-tcp", 53)]
+    if policy.mode == "unrestricted":
+        return (*roles, ("any-tcp", 0), ("any-udp", 0), ("raw", 0))
     roles += [
         (next(iter(each)) if len(each) == 1 else "tcp", port) for port, each in sorted(protocols.items())
     ]
+    if every:
+        roles.append(("any-tcp", 0))
     return tuple(roles)
 
 
@@ -200,6 +256,14 @@ def render(policy: Policy) -> list[str]:
     if policy.mode == "none":
         return ["network: none"]
     lines = [f"network: {policy.mode}; everything that is not listed is refused"]
+    if policy.mode == "unrestricted":
+        lines = ["network: unrestricted; what is not public is refused, and so is this machine itself"]
+    for origin in dict.fromkeys(each.origin for each in policy.blocks):
+        what = ", ".join(str(each.pattern or each.network) for each in policy.blocks if each.origin == origin)
+        lines.append(f"  refuse {what}  ({origin})")
+    lines += [
+        f"  private addresses of {each} are no reason to refuse  (--allow-private)" for each in policy.private
+    ]
     lines += [f"  allow {describe(rule)}" for rule in policy.rules]
     for each in policy.connect_to:
         port = "any port" if each.port is None else f"port {each.port}"
@@ -208,19 +272,29 @@ def render(policy: Policy) -> list[str]:
     return lines
 
 
-def describe(rule: Rule) -> str:
+def describe(rule: Rule | Block) -> str:
     """One rule for people, with its origin."""
+    if isinstance(rule, Block):
+        return f"nothing to {rule.pattern or rule.network}  ({rule.origin})"
+    if rule.protocol == "any":
+        return f"every host on every port  ({rule.origin})"
     private = ", at a private address too" if rule.private else ""
     name = rule.pattern._replace(port=None)
     return f"{SPOKEN[rule.protocol]} to {name} on port {rule.port}{private}  ({rule.origin})"
 
 
-SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP"}
+SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "udp": "UDP", "dns": "a DNS query"}
 _NO_NAME = {
     "tls": "the TLS greeting names no server, so the host can't be determined",
     "http": "the request names no host",
     "tcp": "the address stands for no name; only names can be allowed",
+    "udp": "the datagram names no host",
+    "dns": "the query names no host",
 }
+
+
+def _speaks(rule: Rule, protocol: Protocol) -> bool:
+    return rule.protocol in (protocol, "any") or (rule.protocol == "tcp" and protocol != "udp")
 
 
 def _denied(policy: Policy, request: Request, host: str, covering: list[Rule]) -> Verdict:

@@ -7,11 +7,12 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from netpolicy.audit import Audit
-from netpolicy.policy import Policy, protocol_for
+from netpolicy.policy import Policy, Role, protocol_for, request_for
 from netpolicy.reactor import READ, Reactor
+from netpolicy.recent import NameServers, RecentNames, parse_name_servers
 from netpolicy.relay import BUFFER_SIZE
 from netpolicy.resolver import Resolve, Resolver, host_resolve
 from netpolicy.synthetic import SyntheticNames
@@ -27,13 +28,14 @@ _MOST_DESCRIPTORS = 2 * _MOST_CONNECTIONS + _SPARE_DESCRIPTORS
 
 
 class Listener(NamedTuple):
-    """A socket made in the session's network namespace: listening, or for "dns-udp" bound.
+    """A socket made in the session's network namespace: listening, or for "dns-udp" and "any-udp" bound.
 
-    `port` is the port as the session's programs see it. A datagram socket has IP_PKTINFO or IPV6_RECVPKTINFO
-    set, so that its answers come from the address that was asked.
+    `port` is the port as the session's programs see it, 0 where the socket gets what is meant for any port. A
+    "dns-udp" socket has IP_PKTINFO or IPV6_RECVPKTINFO set, so that its answers come from the address that was
+    asked; an "any-udp" one has IP_RECVORIGDSTADDR or IPV6_RECVORIGDSTADDR, and there is a "raw" one for its answers.
     """
 
-    role: Literal["tls", "http", "tcp", "dns-udp", "dns-tcp"]
+    role: Role
     port: int
     socket: socket.socket
 
@@ -59,11 +61,13 @@ def run(
     own_addresses: frozenset[str] = frozenset(),
     timeouts: Timeouts = Timeouts(),  # noqa: B008
     max_connections: int | None = None,
+    name_servers: NameServers | None = None,
 ) -> None:
     """Serve until `control` reads b"finish" or its end; then send the summary on it as JSON and shut it down.
 
     What the session had queued by then is still judged and recorded. `log` is a descriptor that gets one JSON line
     for each decision, up to MAX_LOG octets. `resolve` maps a name to addresses as text, in threads.
+    `name_servers` (the host's, when None) are asked what an unrestricted session asks.
     `own_addresses` are dialled for no name, like those that the kernel knows as this machine's. Raises the soft
     limit on descriptors.
     The caller keeps and closes the listeners, `control` and `log`.
@@ -80,6 +84,8 @@ def run(
             timeouts,
             own_addresses,
             memoryview(bytearray(BUFFER_SIZE)),
+            RecentNames(),
+            name_servers or host_name_servers,
         )
         door = _Door(wall, listeners, max_connections or _room())
         try:
@@ -103,6 +109,15 @@ def run(
         return
 
 
+def host_name_servers() -> list[tuple[str, int]]:
+    """The name servers that resolv.conf(5) names now."""
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            return parse_name_servers(file.read(65_536))
+    except OSError:
+        return parse_name_servers("")
+
+
 def preload() -> None:
     """Import everything that serving can need, for a process that is about to lose the right to read files."""
     import encodings.idna
@@ -112,7 +127,9 @@ def preload() -> None:
     import threading
 
     import netpolicy.addresses
+    import netpolicy.datagrams
     import netpolicy.exchange
+    import netpolicy.forwarder
     import netpolicy.nameserver
     import netpolicy.streams
 
@@ -130,21 +147,25 @@ class _Door:
         self._listeners = listeners
         self._limit = limit
         self._accepting = True
+        self._lasting: list[Connection] = []
         self.connections: set[Connection] = set()
 
     def open(self) -> None:
+        raw = {each.socket.family: each.socket for each in self._listeners if each.role == "raw"}
         for each in self._listeners:
             each.socket.setblocking(False)
-            if each.role == "dns-udp":
+            if each.role == "any-udp":
+                self._carry_datagrams(each.socket, raw[each.socket.family])
+            elif each.role == "dns-udp":
                 self._watch_datagrams(each.socket)
-            else:
+            elif each.role != "raw":
                 self._watch_connections(each)
 
     def close(self) -> None:
         self._accepting = True
         for each in self._listeners:
             self._wall.reactor.forget(each.socket.fileno())
-        for connection in list(self.connections):
+        for connection in [*self._lasting, *self.connections]:
             try:
                 connection.finish()
             except Exception as error:
@@ -164,7 +185,22 @@ class _Door:
             connection.abandon()
         self._closed(connection)
 
+    def _carry_datagrams(self, listener: socket.socket, raw: socket.socket) -> None:
+        from netpolicy.datagrams import Datagrams
+
+        self._serve(Datagrams(self._wall, listener, raw))
+
+    def _serve(self, lasting: Connection) -> None:
+        """Serve what has no end before the session's."""
+        self._lasting.append(lasting)
+        self._wall.reactor.run_as(lasting, lasting.start)
+
     def _watch_datagrams(self, listener: socket.socket) -> None:
+        if self._wall.policy.mode == "unrestricted":
+            from netpolicy.forwarder import Datagrams
+
+            self._serve(Datagrams(self._wall, listener))
+            return
         from netpolicy.nameserver import prepare_datagrams, serve_datagrams
 
         wall = self._wall
@@ -197,13 +233,21 @@ class _Door:
             self._wall.reactor.run_as(connection, connection.start)
 
     def _connection(self, listener: Listener, client: socket.socket) -> Connection:
-        role = listener.role
-        if role == "tcp":
-            role = protocol_for(self._wall.policy, self._wall.destination(client), listener.port)
+        role, port = listener.role, listener.port
+        if role == "any-tcp":
+            port = client.getsockname()[1]
+            asked = request_for(self._wall.policy, self._wall.destination(client), port)
+            role = "http" if asked.protocol == "http" else "tls" if asked.protocol == "tls" else "tcp"
+        elif role == "tcp":
+            role = protocol_for(self._wall.policy, self._wall.destination(client), port)
         if role == "http":
             from netpolicy.exchange import HttpConnection
 
-            return HttpConnection(self._wall, client, listener.port, self._closed)
+            return HttpConnection(self._wall, client, port, self._closed)
+        if role == "dns-tcp" and self._wall.policy.mode == "unrestricted":
+            from netpolicy import forwarder
+
+            return forwarder.Stream(self._wall, client, self._closed)
         if role == "dns-tcp":
             from netpolicy.nameserver import DnsStream
 
@@ -211,7 +255,7 @@ class _Door:
         from netpolicy.streams import Stream
 
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Stream(self._wall, client, listener.port, "tls" if role == "tls" else "tcp", self._closed)
+        return Stream(self._wall, client, port, "tls" if role == "tls" else "tcp", self._closed)
 
     def _closed(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -223,7 +267,7 @@ class _Door:
             return
         self._accepting = not pause
         for each in self._listeners:
-            if each.role != "dns-udp":
+            if each.role not in ("dns-udp", "any-udp", "raw"):
                 self._wall.reactor.change(each.socket.fileno(), 0 if pause else READ)
 
 

@@ -8,8 +8,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from netpolicy.hosts import looks_like_address
 from netpolicy.ownership import local_veto
-from netpolicy.policy import Policy, may_be_private, target_for
+from netpolicy.policy import Policy, Verdict, judge_address, may_be_private, target_for
 from netpolicy.reactor import WRITE, Reactor, Timer
 from netpolicy.resolver import Resolver
 
@@ -24,6 +25,15 @@ class Unreachable(NamedTuple):
     reason: str
     code: str
     hint: str = ""
+
+
+def refusal(policy: Policy, address: str, private: bool, own: frozenset[str]) -> Verdict | None:
+    """Why an address is not dialled: by the policy, or because the kernel says that it is this machine's own."""
+    verdict = judge_address(policy, address, private, own)
+    if verdict is not None:
+        return verdict
+    reason = local_veto(address)
+    return None if reason is None else Verdict(False, reason, None, "", "private-address")
 
 
 class Reach:
@@ -45,6 +55,7 @@ class Reach:
         done: Callable[[socket.socket | Unreachable], None],
     ) -> None:
         self._reactor = reactor
+        self._policy = policy
         self._own = own
         self._connect_timeout = connect_timeout
         self._host = host
@@ -62,6 +73,9 @@ class Reach:
             self._deadline = reactor.after(0, lambda: self._dial([target.address]))
         else:
             self._private = may_be_private(policy, host, port)
+            if looks_like_address(host):
+                self._deadline = reactor.after(0, lambda: self._resolved([host]))
+                return
             self._deadline = reactor.after(resolve_timeout, self._resolve_expired)
             resolver.resolve(host, self._resolved)
 
@@ -79,27 +93,27 @@ class Reach:
             why = result.strerror or str(result)
             self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
             return
-        # Two milliseconds that denied connections and named targets are spared.
-        from netpolicy.addresses import veto
-
         addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
-        reasons = {each: veto(each, self._own, self._private) or local_veto(each) for each in addresses}
-        open_ones = [each for each in addresses if reasons[each] is None]
+        verdicts = {each: refusal(self._policy, each, self._private, self._own) for each in addresses}
+        open_ones = [each for each in addresses if verdicts[each] is None]
         if open_ones:
             self._dial(_alternate(open_ones))
         elif addresses:
-            first = addresses[0]
-            shown = f"[{first}]" if ":" in first else first
-            self._finish(
-                Unreachable(
-                    "denied",
-                    f"{self._host} resolves to {reasons[first]}, which sessions must not reach",
-                    "private-address",
-                    f"--connect-to {self._host}:{self._port}={shown}",
-                )
-            )
+            self._refuse(addresses[0], verdicts[addresses[0]])
         else:
             self._finish(Unreachable("failed", f"the name {self._host} has no address", "resolve"))
+
+    def _refuse(self, address: str, verdict: Verdict | None) -> None:
+        assert verdict is not None
+        if address == self._host:
+            self._finish(Unreachable("denied", verdict.reason, verdict.code, verdict.hint))
+            return
+        reason = f"{self._host} resolves to {verdict.reason}, which sessions must not reach"
+        hint = verdict.hint
+        if verdict.code == "private-address" and self._policy.mode == "limited":
+            shown = f"[{address}]" if ":" in address else address
+            hint = f"--connect-to {self._host}:{self._port}={shown}"
+        self._finish(Unreachable("denied", reason, verdict.code, hint))
 
     def _dial(self, addresses: list[str]) -> None:
         self._deadline.cancel()

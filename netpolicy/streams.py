@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from netpolicy import clienthello
+from netpolicy.blocklist import Block
 from netpolicy.errors import PeerError
 from netpolicy.policy import Request, Rule, Verdict, decide, opens_address
 from netpolicy.reach import Reach, Unreachable
@@ -55,7 +56,7 @@ class Stream:
         self._protocol = protocol
         self._closed = closed
         self._host = ""
-        self._rule: Rule | None = None
+        self._rule: Rule | Block | None = None
         self._first = bytearray()
         self._reach: Reach | None = None
         self._farewell: Farewell | None = None
@@ -66,7 +67,7 @@ class Stream:
 
     def start(self) -> None:
         if self._protocol == "tcp":
-            self._judge(self._wall.looked_up(self._client))
+            self._judge(self._wall.wanted(self._client))
             return
         self._reader = clienthello.HelloReader()
         self._timer = self._wall.reactor.after(self._wall.timeouts.hello, self._hello_expired)
@@ -136,7 +137,7 @@ class Stream:
         if host is None and self._protocol == "tls":
             address = self._wall.destination(self._client)
             host = address if opens_address(self._wall.policy, address, self._port) else None
-        self._host = host or self._wall.destination(self._client)
+        self._host = self._wall.destination(self._client) if host is None or self._protocol == "tcp" else host
         verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
         if not verdict.allow:
             self._deny(verdict)

@@ -9,9 +9,11 @@ from time import time
 from typing import Literal, NamedTuple
 
 from netpolicy.audit import Audit, Decision, denied
+from netpolicy.blocklist import Block
 from netpolicy.policy import Policy, Rule, Verdict
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Reactor
+from netpolicy.recent import NameServers, RecentNames
 from netpolicy.relay import RESET
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
@@ -28,6 +30,8 @@ class Timeouts(NamedTuple):
     idle: float = 3600.0  # a relayed connection without a byte in either direction
     half_closed: float = 300.0  # the same, after one side has said its last
     linger: float = 2.0  # for the client to take in a refusal
+    datagrams: float = 60.0  # UDP between two ports without a datagram in either direction
+    name_server: float = 4.0  # until one of the host's name servers has answered
     drain: float = 1.0  # for what a session has said to get out after its end
 
 
@@ -40,6 +44,8 @@ class Wall(NamedTuple):
     timeouts: Timeouts
     own: frozenset[str]
     buffer: memoryview
+    recent: RecentNames
+    name_servers: NameServers
 
     def reach(self, host: str, port: int, done: Callable[[socket.socket | Unreachable], None]) -> Reach:
         return Reach(
@@ -54,13 +60,20 @@ class Wall(NamedTuple):
             done,
         )
 
+    def wanted(self, client: socket.socket) -> str | None:
+        """What the policy judges when no greeting names a host: the address itself where sessions look names up."""
+        if self.policy.mode == "unrestricted":
+            return _address(client)
+        return self.looked_up(client)
+
     def looked_up(self, client: socket.socket) -> str | None:
         """The name whose synthetic address the client connected to."""
         return self.names.name_at(socket.inet_pton(client.family, _address(client)))
 
     def destination(self, client: socket.socket) -> str:
         """What is known of a client's target when it names none: the looked-up name or the address."""
-        return self.looked_up(client) or _address(client)
+        address = _address(client)
+        return self.looked_up(client) or self.recent.name_of(address) or address
 
     def denied(self, protocol: str, host: str, port: int, verdict: Verdict) -> None:
         self.audit.record(denied(time(), protocol, host, port, verdict))
@@ -89,7 +102,7 @@ class Wall(NamedTuple):
         outcome: Literal["allowed", "failed"],
         reason: str,
         code: str,
-        rule: Rule | None,
+        rule: Rule | Block | None,
         sent: int,
         received: int,
         started: float,

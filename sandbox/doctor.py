@@ -234,15 +234,13 @@ def _network(seen: Seen) -> Finding:
 def _nft(seen: Seen) -> Finding:
     name, why = (
         "nft",
-        "sessions with unrestricted networking redirect every port with it; others don't use it",
+        "sessions with unrestricted networking lead every port to the proxy with it; others don't use it",
     )
     if _worked(seen, "nft"):
-        return Finding(name, OK, "made a table in a network namespace", why)
+        return Finding(name, OK, "led every port of a network namespace to one listener", why)
     if "nft" not in seen.tried:
         return Finding(name, DEGRADED, _UNTRIED, why)
-    return Finding(
-        name, DEGRADED, seen.tried["nft"], why, "sudo modprobe -a nf_tables nft_chain_nat nft_redir", _ASK
-    )
+    return Finding(name, DEGRADED, seen.tried["nft"], why, "sudo modprobe -a nf_tables nft_tproxy", _ASK)
 
 
 def _pidfd(seen: Seen) -> Finding:

@@ -55,15 +55,14 @@ class Egress:
     def take(self, listening: list[Listening], fds: tuple[int, ...]) -> None:
         """Own the listeners that process 1 opened."""
         self._listening = listening
-        self._sockets = [
-            socket.socket(entry.family, kind, 0, fd)
-            for entry, fd in zip(listening, fds, strict=True)
-            for kind in (socket.SOCK_DGRAM if entry.role == "dns-udp" else socket.SOCK_STREAM,)
-        ]
+        self._sockets = [socket.socket(fileno=fd) for fd in fds]
 
     def waiting_fds(self) -> tuple[int, ...]:
         """What becomes readable when the session knocks; none while a proxy runs."""
-        return () if self._pid else tuple(each.fileno() for each in self._sockets)
+        if self._pid:
+            return ()
+        heard = zip(self._listening, self._sockets, strict=False)
+        return tuple(each.fileno() for entry, each in heard if entry.role != "raw")
 
     def control_fd(self) -> int | None:
         """Becomes readable when the running proxy dies."""

@@ -16,10 +16,11 @@ _RTM_NEWROUTE, _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_CREATE, _NLM_F_EXCL = 24, 0x1,
 _NLMSG_ERROR = 2
 _RT_TABLE_LOCAL, _RTPROT_BOOT, _RT_SCOPE_HOST, _RTN_LOCAL, _RTA_OIF = 255, 3, 254, 2, 4
 _IPV6_RECVPKTINFO, _IP_PKTINFO = 49, 8
+_IP_RECVORIGDSTADDR, _IPV6_RECVORIGDSTADDR, _IPV6_TRANSPARENT = 20, 74, 75
 
 
 class Listening(NamedTuple):
-    """A socket of the session's namespace. ``role``: tls, http, tcp, dns-udp or dns-tcp."""
+    """A socket of the session's namespace. ``role``: see netpolicy.policy.Role."""
 
     role: str
     port: int
@@ -81,21 +82,71 @@ def listen(wanted: tuple[tuple[str, int], ...]) -> tuple[list[Listening], list[s
     return listening, sockets
 
 
+def capture(listening: list[Listening], sockets: list[socket.socket]) -> None:
+    """Lead what is meant for any port to the listeners that take it, if there are any."""
+    protocols = {"any-tcp": socket.IPPROTO_TCP, "any-udp": socket.IPPROTO_UDP}
+    if not any(entry.role in protocols for entry in listening):
+        return
+    from sandbox import tproxy
+
+    tproxy.install(
+        tuple(
+            tproxy.Capture(entry.family, protocols[entry.role], each.getsockname()[1])
+            for entry, each in zip(listening, sockets, strict=True)
+            if entry.role in protocols
+        )
+    )
+
+
 def _listener(role: str, port: int, family: int) -> socket.socket:
-    datagram = role == "dns-udp"
+    datagram = role in ("dns-udp", "any-udp")
     kind = (
         (socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM) | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     )
+    if role == "raw":
+        return _raw(family)
     listener = socket.socket(family, kind)
     if family == socket.AF_INET6:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    if datagram and family == socket.AF_INET6:
-        listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-    elif datagram:
-        listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    if role in ("any-tcp", "any-udp"):
+        _take_any_port(listener, datagram)
     else:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))  # noqa: S104
+        if datagram and family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        elif datagram:
+            listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))  # noqa: S104
     if not datagram:
         listener.listen(1024)
     return listener
+
+
+def _raw(family: int) -> socket.socket:
+    """Sends packets with headers of their own, and receives none: raw(7) on IPPROTO_RAW."""
+    from sandbox.tproxy import MARK
+
+    made = socket.socket(
+        family, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW
+    )
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+    return made
+
+
+def _take_any_port(listener: socket.socket, datagram: bool) -> None:
+    """Bind at the resolver's address, where no program of the session expects anything else."""
+    from netpolicy.synthetic import RESOLVER_V4, RESOLVER_V6
+    from sandbox.tproxy import MARK
+
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        if datagram:
+            listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVORIGDSTADDR, 1)
+        listener.bind((RESOLVER_V6, 0))
+        return
+    listener.setsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT, 1)
+    if datagram:
+        listener.setsockopt(socket.IPPROTO_IP, _IP_RECVORIGDSTADDR, 1)
+    listener.bind((RESOLVER_V4, 0))

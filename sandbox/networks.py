@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from netpolicy.blocklist import Block, parse_private
 from netpolicy.policy import ConnectTo, Endpoint, Opening, Policy, compile_policy
 from sandbox.errors import InputError
 
@@ -16,6 +17,7 @@ class Access(NamedTuple):
     """What a session is to reach, as far as that does not depend on what is installed.
 
     ``allowed_hosts``: the environment's. ``openings``: what is asked for beside them, each with who asks.
+    ``blocks``: what is refused whatever else is allowed. ``private``: private networks (CIDR) that may be reached.
     """
 
     mode: str = "limited"
@@ -23,6 +25,8 @@ class Access(NamedTuple):
     openings: tuple[Opening, ...] = ()
     allow_package_managers: bool = False
     connect_to: tuple[ConnectTo, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    private: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -37,6 +41,8 @@ def combine(
     allow: Sequence[str] = (),
     allow_package_managers: bool = False,
     connect_to: Sequence[str] = (),
+    allow_private: Sequence[str] = (),
+    blocks: Sequence[Block] = (),
 ) -> Access:
     """An environment's networking and the options that were given beside it. InputError when they don't agree."""
     chosen = mode or (given.type if given else "limited")
@@ -46,14 +52,17 @@ def combine(
             hint="drop them, or use --net limited",
         )
     targets = tuple(parse_connect_to(text) for text in connect_to)
+    private = tuple(parse_private(text) for text in allow_private)
     if chosen != "limited":
-        return Access(chosen, connect_to=targets)
+        return Access(chosen, connect_to=targets, blocks=tuple(blocks), private=private)
     return Access(
         chosen,
         given.allowed_hosts if given else (),
         tuple(Opening(entry, "--allow") for entry in allow),
         allow_package_managers or bool(given and given.allow_package_managers),
         targets,
+        tuple(blocks),
+        private,
     )
 
 
@@ -66,6 +75,8 @@ def make_policy(access: Access, endpoints: Sequence[tuple[str, str, str, int, st
         access.allow_package_managers,
         access.openings,
         access.connect_to,
+        blocks=access.blocks,
+        private=access.private,
     )
 
 

@@ -24,6 +24,7 @@ from sandbox.setup import NOT_FOUND, Command, Setup, TerminalSettings, decode
 from sandbox.spec import HOSTNAME
 
 _SET_UP_FAILED = 125
+_CAPTURE = "leading every port to the proxy with nf_tables (sandboxctl doctor tells what that takes)"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,6 +96,7 @@ def _set_up_and_start(channel: socket.socket) -> int:
     if setup.network != "none":
         _step("making every address local", netns.make_all_local)
         listening, sockets = _step("opening the proxy's listeners", netns.listen, setup.listeners)
+        _step(_CAPTURE, netns.capture, listening, sockets)
         words = " ".join(f"{entry.role}:{entry.port}:{entry.family}" for entry in listening)
         say(channel, f"listening {words}", tuple(listener.fileno() for listener in sockets))
         for listener in sockets:

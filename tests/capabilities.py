@@ -125,6 +125,16 @@ def _subids() -> str | None:
     return "this user has no range of subordinate ids, or newuidmap is missing"
 
 
+@_probe("nft-tproxy")
+def _nft_tproxy() -> str | None:
+    """The kernel's nf_tables with tproxy, which modules of its own hold; no program is needed."""
+    program = (
+        "from sandbox import netns; netns.bring_up(); netns.make_all_local(); "
+        'netns.capture(*netns.listen((("any-tcp", 0), ("any-udp", 0))))'
+    )
+    return _in_namespaces(f"{sys.executable} -c '{program}'", "--net")
+
+
 @_probe("ipv6")
 def _ipv6() -> str | None:
     import socket

@@ -21,12 +21,16 @@ MAY_IMPORT = {"netpolicy": {"netpolicy"}, "pkgcache": {"pkgcache"}, "sandbox": s
 PURE = (
     "netpolicy.addresses",
     "netpolicy.audit",
+    "netpolicy.blocklist",
     "netpolicy.clienthello",
     "netpolicy.dns",
+    "netpolicy.dnsreply",
     "netpolicy.errors",
     "netpolicy.hosts",
     "netpolicy.httprules",
+    "netpolicy.packets",
     "netpolicy.policy",
+    "netpolicy.recent",
     "netpolicy.synthetic",
     "pkgcache.environment",
     "pkgcache.errors",
@@ -89,6 +93,7 @@ EFFECTS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "b
 
 TESTED_ELSEWHERE = {
     "netpolicy.errors": "exception classes alone",
+    "netpolicy.datagrams": "between network namespaces, in tests/netpolicy/lab_unrestricted.py",
     "pkgcache.errors": "exception classes alone",
     "pkgcache.runner": "types alone",
     "sandbox.build_runner": "builds of real layers, in tests/integration",

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from sandbox import idmap, images, networks, paths
+from sandbox import blocklists, idmap, images, networks, paths
 from sandbox.begin import Begun
 from sandbox.commands import arguments
 from sandbox.commands.arguments import Options
@@ -148,6 +148,8 @@ def _request(options: Options, data: str) -> _Request:
         allow=options.all("allow"),
         allow_package_managers="allow-package-managers" in options.flags,
         connect_to=options.all("connect-to"),
+        allow_private=options.all("allow-private"),
+        blocks=blocklists.read(options.all("blocklist"), os.environ),
     )
     if wanted and access.mode == "limited" and not access.allow_package_managers:
         raise InputError(

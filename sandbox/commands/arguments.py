@@ -29,6 +29,9 @@ network:
   --allow HOST          allow HOST, *.HOST or HOST:PORT; may be repeated, as all options below with a …
   --allow-package-managers
                         allow the package managers' own servers
+  --allow-private CIDR …
+                        let names and addresses of this private network be reached
+  --blocklist FILE …    names and networks to refuse, one a line, besides ~/.config/sandboxsh/blocklist
   --connect-to HOST[:PORT]=ADDRESS[:PORT] …
                         dial an allowed host at this address instead of looking it up
   --egress-log FILE     append one JSON line for each network decision
@@ -81,7 +84,17 @@ _VALUES = (
     "timeout",
     "data",
 )
-_LISTS = (*MANAGERS, "allow", "connect-to", "mount", "file", "setenv", "pass-env")
+_LISTS = (
+    *MANAGERS,
+    "allow",
+    "allow-private",
+    "blocklist",
+    "connect-to",
+    "mount",
+    "file",
+    "setenv",
+    "pass-env",
+)
 _SHORT = {"q": "quiet", "v": "verbose", "h": "help"}
 _CHOICES = {"ids": ("range", "single"), "net": ("none", "limited", "unrestricted")}
 

@@ -1,12 +1,15 @@
 """``sandboxctl why`` and ``policy``: what an environment lets out, and why."""
 
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from netpolicy.blocklist import Block
 from netpolicy.policy import Policy, Rule, Verdict
-from sandbox import images, networks
+from sandbox import blocklists, images, networks
 from sandbox.commands.place import Place
 from sandbox.networks import Access
 
@@ -17,16 +20,20 @@ _DENIED = 1
 @click.argument("target", metavar="HOST[:PORT]")
 @click.option("--env", "environment", metavar="FILE|NAME", help="The environment (default: none at all).")
 @click.option("--base", "base_name", metavar="NAME", help="The base it would stand on.")
+@click.option("--net", type=click.Choice(networks.MODES), help="The mode, as sandboxsh has it.")
 @click.option("--allow", multiple=True, metavar="HOST", help="As sandboxsh has it; may be repeated.")
+@click.option("--allow-private", multiple=True, metavar="CIDR", help="As sandboxsh has it; may be repeated.")
+@click.option("--blocklist", multiple=True, metavar="FILE", help="As sandboxsh has it; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.pass_context
 def why(
     context: click.Context,
+    /,
     target: str,
     environment: str | None,
     base_name: str | None,
-    allow: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Say whether a session may reach HOST, by which rule, or what to add. Exit code 1 when it may not.
 
@@ -36,7 +43,7 @@ def why(
     from netpolicy.policy import decide, request_for
 
     host, port = parse_target(target)
-    policy, note = _policy(context.obj(), environment, base_name, allow)
+    policy, note = _policy(context.obj(), environment, base_name, **options)
     request = request_for(policy, host, port)
     verdict = decide(policy, request)
     if as_json:
@@ -52,18 +59,25 @@ def why(
 @click.command()
 @click.argument("environment", metavar="[FILE|NAME]", required=False)
 @click.option("--base", "base_name", metavar="NAME", help="The base it would stand on.")
+@click.option("--net", type=click.Choice(networks.MODES), help="The mode, as sandboxsh has it.")
+@click.option("--allow-private", multiple=True, metavar="CIDR", help="As sandboxsh has it; may be repeated.")
+@click.option("--blocklist", multiple=True, metavar="FILE", help="As sandboxsh has it; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the policy as JSON.")
 @click.pass_context
-def policy(context: click.Context, environment: str | None, base_name: str | None, as_json: bool) -> None:
+def policy(
+    context: click.Context, /, environment: str | None, base_name: str | None, as_json: bool, **options: Any
+) -> None:
     """Print what the environment lets out, each rule with its origin."""
     from netpolicy.policy import render
 
-    compiled, note = _policy(context.obj(), environment, base_name, ())
+    compiled, note = _policy(context.obj(), environment, base_name, **options)
     if as_json:
         import json
 
         rules = [_rule(rule) for rule in compiled.rules]
-        click.echo(json.dumps({"mode": compiled.mode, "rules": rules, "note": note or None}, indent=2))
+        blocks = [_rule(block) for block in compiled.blocks]
+        told = {"mode": compiled.mode, "blocks": blocks, "rules": rules, "private": compiled.private}
+        click.echo(json.dumps({**told, "note": note or None}, indent=2))
         return
     click.echo("\n".join(render(compiled)))
     if note:
@@ -71,13 +85,25 @@ def policy(context: click.Context, environment: str | None, base_name: str | Non
 
 
 def _policy(
-    place: Place, environment: str | None, base_name: str | None, allow: tuple[str, ...]
+    place: Place,
+    environment: str | None,
+    base_name: str | None,
+    net: str | None = None,
+    allow: Sequence[str] = (),
+    allow_private: Sequence[str] = (),
+    blocklist: Sequence[str] = (),
 ) -> tuple[Policy, str]:
     """The compiled policy, and what could not be told of it yet (or "")."""
     from sandbox import environments
 
     found = environments.find(environment, place.data) if environment is not None else None
-    access = networks.combine(found.networking if found else None, allow=allow)
+    access = networks.combine(
+        found.networking if found else None,
+        mode=net,
+        allow=allow,
+        allow_private=allow_private,
+        blocks=blocklists.read(blocklist, os.environ),
+    )
     wanted = found.packages.wanted() if found else {}
     endpoints = _endpoints(place, access, base_name or images.default_base(wanted), wanted)
     note = ""
@@ -139,7 +165,9 @@ def _entry(verdict: Verdict) -> str | None:
     return entry if option else None
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(rule: Rule | Block) -> dict[str, Any]:
+    if isinstance(rule, Block):
+        return {"blocked": str(rule.pattern or rule.network), "origin": rule.origin}
     return {
         "hosts": str(rule.pattern._replace(port=None)),
         "protocol": rule.protocol,

@@ -16,6 +16,7 @@ import trustme
 
 from netpolicy.policy import ConnectTo, Policy, compile_policy
 from netpolicy.proxy import Listener, run
+from netpolicy.recent import NameServers
 from netpolicy.resolver import host_resolve
 from netpolicy.wall import Timeouts
 
@@ -67,6 +68,7 @@ def session(
     http_port: int = 80,
     max_connections: int | None = None,
     backlog: int = 128,
+    name_servers: NameServers | None = None,
 ) -> Iterator[Session]:
     """Run a proxy in a thread. Its listeners have ports of their own; the policy's are what it believes in."""
     with contextlib.ExitStack() as stack:
@@ -96,6 +98,7 @@ def session(
                     resolve=resolve,
                     timeouts=timeouts,
                     max_connections=max_connections,
+                    name_servers=name_servers,
                 )
             except BaseException as error:  # handed to the test's own thread below
                 failures.append(error)

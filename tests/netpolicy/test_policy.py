@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from netpolicy.errors import InputError
 from netpolicy.policy import (
     CODE_HOSTS,
+    LEARNING,
     ConnectTo,
     Endpoint,
     Opening,
@@ -21,6 +22,7 @@ from netpolicy.policy import (
     opens_address,
     protocol_for,
     render,
+    request_for,
     target_for,
 )
 
@@ -201,7 +203,7 @@ def test_repeated_entries_become_one_rule() -> None:
     "arguments",
     [
         {"mode": "open"},
-        {"mode": "unrestricted"},
+        {"mode": "unrestricted", "connect_to": [ConnectTo("a.test", 443, "127.0.0.1", None)]},
         {"mode": "limited", "allowed_hosts": ["http://a.test"]},
         {"mode": "none", "allowed_hosts": ["http://a.test"]},
         {"mode": "limited", "openings": [Opening("*", "--allow")]},
@@ -248,6 +250,39 @@ def test_ports_have_listeners_only_where_something_is_judged() -> None:
     )
 
 
+def test_an_unrestricted_session_hears_every_port() -> None:
+    policy = compile_policy("unrestricted", ["a.test"])
+    assert listening_ports(policy) == (
+        ("dns-udp", 53),
+        ("dns-tcp", 53),
+        ("any-tcp", 0),
+        ("any-udp", 0),
+        ("raw", 0),
+    )
+    for port in (53, 80, 443, 5432):
+        assert request_for(policy, "192.0.2.1", port) == Request("tcp", "192.0.2.1", port)
+
+
+def test_what_the_proxy_would_ask_depends_on_the_port() -> None:
+    asked = {port: request_for(LIMITED, "a.test", port).protocol for port in (443, 80, 3142, 5432, 8443, 9)}
+    assert asked == {443: "tls", 80: "http", 3142: "http", 5432: "tcp", 8443: "tls", 9: "tcp"}
+
+
+def test_a_learning_session_reaches_every_name_by_the_same_decisions() -> None:
+    policy = compile_policy("limited", ["a.test"], learning=True)
+    for protocol, port in (("tls", 443), ("http", 80), ("tcp", 5432)):
+        verdict = decide(policy, Request(protocol, "new.test", port))  # type: ignore[arg-type]
+        assert verdict.allow
+        assert verdict.rule is not None
+        assert verdict.rule.origin == LEARNING
+    known = decide(policy, Request("tls", "a.test", 443)).rule
+    assert known is not None
+    assert known.origin == "allowed_hosts"
+    assert not decide(policy, Request("tcp", None, 5432)).allow
+    assert not decide(policy, Request("tls", "metadata.google.internal", 443)).allow
+    assert listening_ports(policy)[-1] == ("any-tcp", 0)
+
+
 def test_a_port_shared_by_protocols_is_told_apart_by_the_name_looked_up() -> None:
     policy = compile_policy("limited", ["raw.test:8443"], [PRIVATE], True)
     assert ("tcp", 8443) in listening_ports(policy)
@@ -280,6 +315,6 @@ def test_the_rendered_policy_shows_every_opening_with_its_origin() -> None:
         "(allow_package_managers: apt, /etc/apt/sources.list)"
     ) in lines
     assert "  allow TLS to index.test on port 443  (allow_package_managers: pip, built-in default)" in lines
-    assert len(lines) == 1 + len(LIMITED.rules)
+    assert len(lines) == 2 + len(LIMITED.rules), "one line more for what is always blocked"
     named = compile_policy("limited", connect_to=[ConnectTo("a.test", None, "10.0.0.1", 8443)])
-    assert render(named)[1:] == ["  dial a.test on any port at 10.0.0.1 port 8443  (connect_to)"]
+    assert render(named)[2:] == ["  dial a.test on any port at 10.0.0.1 port 8443  (connect_to)"]

@@ -291,10 +291,12 @@ def say(address: tuple[str, int], data: bytes) -> bytes:
         return read_all(client)
 
 
-@pytest.mark.parametrize("lab", ["lab_anyip", "lab_world"])
+@pytest.mark.parametrize("lab", ["lab_anyip", "lab_world", "lab_unrestricted"])
 def test_in_network_namespaces(lab: str) -> None:
     """Each lab is a program of checks that runs as root of namespaces of its own."""
     need("user-namespaces", "ip")
+    if lab == "lab_unrestricted":
+        need("nft-tproxy")
     unshare = shutil.which("unshare")
     assert unshare is not None
     done = subprocess.run(

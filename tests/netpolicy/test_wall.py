@@ -9,6 +9,7 @@ import pytest
 from netpolicy.audit import Audit
 from netpolicy.policy import compile_policy
 from netpolicy.reactor import Reactor
+from netpolicy.recent import RecentNames
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
 from netpolicy.wall import Farewell, Timeouts, Wall
@@ -25,6 +26,8 @@ def wall(reactor: Reactor, linger: float = 10) -> Wall:
         Timeouts(linger=linger),
         frozenset(),
         memoryview(bytearray(1000)),
+        RecentNames(),
+        list,
     )
 
 

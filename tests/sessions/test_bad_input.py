@@ -27,7 +27,7 @@ USAGE = [
     (["--allow", "a.test:0"], "a.test:0"),
     (["--allow", "a.test:99999"], "99999"),
     (["--net", "none", "--allow", "a.test"], "--allow"),
-    (["--net", "unrestricted"], "unrestricted"),
+    (["--net", "unrestricted", "--allow", "a.test"], "unrestricted"),
     (["--connect-to", "a.test"], "--connect-to a.test"),
     (["--connect-to", "a.test=b.test"], "b.test"),
     (["--connect-to", "a.test:x=127.0.0.1"], "--connect-to"),

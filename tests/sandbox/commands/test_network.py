@@ -110,7 +110,7 @@ def test_the_policy_is_shown_with_origins(limited: tuple[Path, str]) -> None:
     data, file = limited
     done = control(data, "policy", file)
     assert (done.code, done.err) == (0, "")
-    assert done.out.splitlines()[1] == "  allow TLS to api.test on port 443  (allowed_hosts)"
+    assert done.out.splitlines()[2] == "  allow TLS to api.test on port 443  (allowed_hosts)"
     told = json.loads(control(data, "policy", file, "--json").out)
     assert told["mode"] == "limited"
     assert [rule["origin"] for rule in told["rules"]] == ["allowed_hosts"] * 4
@@ -124,3 +124,31 @@ def test_servers_that_are_not_known_yet_are_told_as_such(empty_data_dir: Path) -
     assert done.code == 0
     assert "allow_package_managers: code host" in done.out
     assert "sandboxctl env build" in done.err
+
+
+def test_a_block_is_told_with_the_line_of_the_file(limited: tuple[Path, str]) -> None:
+    data, file = limited
+    listed = data.parent / "listed"
+    listed.write_text("# kept out\napi.test\n203.0.113.0/24\n")
+    done = control(data, "why", "api.test", "--env", file, "--blocklist", str(listed))
+    assert done.code == 1
+    assert f"blocklist: {listed}:2" in done.out
+    assert "to allow it" not in done.out
+    told = control(data, "policy", file, "--blocklist", str(listed)).out
+    assert f"refuse 203.0.113.0/24  (blocklist: {listed}:3)" in told
+    told = json.loads(control(data, "policy", file, "--blocklist", str(listed), "--json").out)
+    assert {"blocked": "api.test", "origin": f"blocklist: {listed}:2"} in told["blocks"]  # type: ignore[index]
+
+
+def test_an_unrestricted_session_is_told_of_addresses_too(empty_data_dir: Path) -> None:
+    def asked(*arguments: str) -> tuple[int, str]:
+        done = control(empty_data_dir, "why", "--net", "unrestricted", *arguments)
+        return done.code, done.out
+
+    assert asked("203.0.113.7:25")[0] == 0
+    code, out = asked("10.1.2.3:5432")
+    assert code == 1
+    assert "--allow-private 10.1.2.3/32" in out
+    assert asked("10.1.2.3:5432", "--allow-private", "10.1.2.3/32")[0] == 0
+    code, out = asked("metadata.google.internal")
+    assert (code, "blocklist: cloud metadata" in out) == (1, True)
