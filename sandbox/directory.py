@@ -10,6 +10,7 @@ from types import TracebackType
 
 from sandbox.errors import HostError
 from sandbox.idmap import IdMap
+from sandbox.paths import directory_for
 from sandbox.plan import Layout
 from sandbox.removal import remove_tree
 
@@ -18,6 +19,7 @@ class SessionDirectory:
     """A new session's directory; gone at the end of the ``with`` block. OSError becomes HostError."""
 
     def __init__(self, data: str, ids: IdMap) -> None:
+        self.data = data
         self.ids = ids
         self.parent = os.path.join(data, "sessions", ids.name)
         self.path = ""
@@ -36,13 +38,9 @@ class SessionDirectory:
         return self
 
     def _make(self) -> None:
+        directory_for(self.data, "sessions", self.ids)
         # Root's sessions run as other ids, which have to pass through to their own directory.
         mode = 0o711 if os.geteuid() == 0 else 0o700
-        for folder in (os.path.dirname(self.parent), self.parent):
-            try:
-                os.mkdir(folder, mode)
-            except FileExistsError:
-                continue
         while not self._claim(os.path.join(self.parent, os.urandom(6).hex()), mode):
             pass
         for name in ("upper", "work", "root", "outputs"):

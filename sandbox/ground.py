@@ -12,6 +12,7 @@ from _blake2 import blake2b
 from sandbox.errors import HostError, SetupError
 from sandbox.idmap import IdMap
 from sandbox.operations import Operation
+from sandbox.paths import directory_for
 from sandbox.removal import as_session_root, remove_tree
 
 # A change of what the steps do, other than to their values, needs a new format.
@@ -38,10 +39,8 @@ def ensure(path: str, ids: IdMap, steps: tuple[Operation, ...]) -> None:
     parent = os.path.dirname(path)
     making = f"{path}.{os.getpid()}"
     try:
-        mode = 0o711 if os.geteuid() == 0 else 0o700
-        os.makedirs(os.path.dirname(parent), mode=mode, exist_ok=True)
-        if not os.path.isdir(parent):
-            os.mkdir(parent, mode)
+        # See path_of.
+        directory_for(os.path.dirname(os.path.dirname(parent)), "ground", ids)
         os.mkdir(making, 0o755)
         if os.geteuid() == 0:
             os.chown(making, ids.root_uid, ids.root_gid)

@@ -17,7 +17,7 @@ from sandbox.idmap import IdMap
 from sandbox.operations import Operation
 from sandbox.plan import HostTree, Layout, Plan, ground_steps, make_plan
 from sandbox.setup import Command, Setup, TerminalSettings, encode
-from sandbox.spec import RunSpec
+from sandbox.spec import CALLER, RunSpec
 from sandbox.stdio import Stdio
 
 # tty is group 5 on every Debian; a single id has no such group.
@@ -42,6 +42,12 @@ def prepare(
     host = hostview.read_host(spec.root.layers) if spec.root.base is None else None
     if spec.workspace is not None and not spec.workspace.writable:
         _check_workspace(spec.workspace.source, layout)
+    for option, source in _written_through(spec):
+        if _holds(source, data):
+            raise InputError(
+                f"{option} {source} contains sandboxsh's own data directory, which no session may write to",
+                hint="name a directory further down, or put the data elsewhere with --data",
+            )
     steps = ground_steps(spec, host)
     path = ground.path_of(data, ids, steps)
     plan = make_plan(
@@ -67,6 +73,19 @@ def _check_workspace(source: str, layout: Layout) -> None:
             f"--workspace {source} contains sandboxsh's own data directory, where this session's changes go",
             hint="name a directory further down, or put the data elsewhere with --data",
         )
+
+
+def _written_through(spec: RunSpec) -> list[tuple[str, str]]:
+    """The host directories that the session may write to, each with the option that gave it."""
+    given = [("--mount", each.source) for each in spec.mounts if each.writable and each.owner == CALLER]
+    if spec.workspace is not None and spec.workspace.writable:
+        given.append(("--workspace-rw", spec.workspace.source))
+    return given
+
+
+def _holds(outer: str, inner: str) -> bool:
+    outer, inner = os.path.realpath(outer), os.path.realpath(inner)
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
 
 
 class Running:

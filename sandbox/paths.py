@@ -4,6 +4,10 @@ import os
 from collections.abc import Mapping
 
 from sandbox.errors import HostError, InputError
+from sandbox.idmap import IdMap
+
+# What is kept for each way of mapping ids, in a directory of its own: files there belong to the sessions' ids.
+_FOR_IDS = ("ground", "sessions", "store")
 
 
 def data_directory(given: str | None, environment: Mapping[str, str], uid: int) -> str:
@@ -25,8 +29,9 @@ def data_directory(given: str | None, environment: Mapping[str, str], uid: int) 
     return os.path.join(home, "sandboxsh")
 
 
-def prepare(data: str) -> None:
-    """Make the data directory, private to its owner; HostError when it can't be made, written or passed through."""
+def prepare(data: str, ids: IdMap) -> None:
+    """Make the data directory, private to its owner; HostError when it can't be made, written or passed through, or
+    when somebody else may write to it."""
     try:
         if not os.path.isdir(data):
             os.makedirs(data, mode=0o700)
@@ -35,6 +40,9 @@ def prepare(data: str) -> None:
                 os.chmod(data, 0o711)  # noqa: S103
         if not os.access(data, os.W_OK | os.X_OK):
             raise PermissionError(13, "not writable")
+        _check_owner(data)
+        for kind in _FOR_IDS:
+            directory_for(data, kind, ids)
     except OSError as error:
         raise HostError(
             f"the data directory {data} can't be used: {error.strerror}",
@@ -42,6 +50,39 @@ def prepare(data: str) -> None:
         ) from error
     if os.geteuid() == 0:
         _check_passage(data)
+
+
+def directory_for(data: str, kind: str, ids: IdMap) -> str:
+    """``<data>/<kind>/<ids>``, made when it is missing. OSError when it can't be.
+
+    Only its owner and the sessions of these ids get through it. Other users of the machine must not: below are
+    set-id programs of the sessions' ids, a base's or planted, which would lend them those ids.
+    """
+    path = os.path.join(data, kind, ids.name)
+    if os.path.isdir(path):
+        return path
+    root = os.geteuid() == 0
+    os.makedirs(os.path.dirname(path), mode=0o711 if root else 0o700, exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return path
+    if root:
+        os.chown(path, 0, ids.root_gid)
+        os.chmod(path, 0o710)  # noqa: S103
+    return path
+
+
+def _check_owner(data: str) -> None:
+    found = os.stat(data)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        problem = (
+            "belongs to another user" if found.st_uid != os.geteuid() else "can be written by other users"
+        )
+        raise HostError(
+            f"the data directory {data} {problem}, who could change what sessions are made of",
+            hint=f"name one of your own with --data or SANDBOXSH_DATA, or: chmod go-w {data}",
+        )
 
 
 def _check_passage(data: str) -> None:

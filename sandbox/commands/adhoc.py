@@ -73,7 +73,7 @@ def _run(options: Options, begun: Begun) -> int:
     policy_without_packages = networks.make_policy(request.access)
     if "dry-run" in options.flags:
         return _dry_run(options, request, ids, data)
-    paths.prepare(data)
+    paths.prepare(data, ids)
     if _on_plain_host(request):
         spec = _spec(options, request, RootFs(None), {}, policy_without_packages)
         return _session(options, request, spec, ids, data, policy_without_packages, begun)

@@ -24,5 +24,5 @@ def find(data: str | None, ids: str | None) -> Place:
 
 def prepared(context: click.Context) -> Place:
     place: Place = context.obj()
-    paths.prepare(place.data)
+    paths.prepare(place.data, place.ids)
     return place

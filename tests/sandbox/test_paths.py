@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import HostError, InputError
-from sandbox.paths import data_directory, prepare
+from sandbox.idmap import Extent, IdMap
+from sandbox.paths import data_directory, directory_for, prepare
 from tests.capabilities import need
+
+IDS = IdMap("single", (Extent(0, os.geteuid() or 70000, 1),), (Extent(0, os.getegid() or 70001, 1),), False)
 
 
 @pytest.mark.parametrize(
@@ -34,16 +37,16 @@ def test_no_home_is_an_error_that_names_the_way_out() -> None:
 def test_it_is_made_private(empty_data_dir: Path) -> None:
     place = empty_data_dir / "a/b"
     (empty_data_dir / "a").mkdir(mode=0o755)
-    prepare(str(place))
+    prepare(str(place), IDS)
     assert place.stat().st_mode & 0o777 == (0o711 if os.geteuid() == 0 else 0o700)
-    prepare(str(place))
+    prepare(str(place), IDS)
 
 
 def test_a_file_in_its_place_is_told(empty_data_dir: Path) -> None:
     place = empty_data_dir / "file"
     place.write_text("x")
     with pytest.raises(HostError, match=str(place)):
-        prepare(str(place / "data"))
+        prepare(str(place / "data"), IDS)
 
 
 def test_one_that_cannot_be_written_is_told(empty_data_dir: Path) -> None:
@@ -51,7 +54,7 @@ def test_one_that_cannot_be_written_is_told(empty_data_dir: Path) -> None:
     place = empty_data_dir / "closed"
     place.mkdir(mode=0o500)
     with pytest.raises(HostError, match=str(place)):
-        prepare(str(place))
+        prepare(str(place), IDS)
 
 
 def test_root_is_told_when_its_sessions_could_not_pass_through(empty_data_dir: Path) -> None:
@@ -59,6 +62,34 @@ def test_root_is_told_when_its_sessions_could_not_pass_through(empty_data_dir: P
     closed = empty_data_dir / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(HostError, match=str(closed)):
-        prepare(str(closed / "data"))
+        prepare(str(closed / "data"), IDS)
     closed.chmod(0o711)
-    prepare(str(closed / "data"))
+    prepare(str(closed / "data"), IDS)
+
+
+def test_what_belongs_to_sessions_is_closed_to_other_users(empty_data_dir: Path) -> None:
+    prepare(str(empty_data_dir), IDS)
+    for kind in ("ground", "sessions", "store"):
+        found = (empty_data_dir / kind / IDS.name).stat()
+        if os.geteuid() == 0:
+            assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, IDS.root_gid, 0o710)
+        else:
+            assert (found.st_uid, found.st_mode & 0o777) == (os.geteuid(), 0o700)
+        assert directory_for(str(empty_data_dir), kind, IDS) == str(empty_data_dir / kind / IDS.name)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o731, 0o713])
+def test_one_that_others_may_write_to_is_refused(empty_data_dir: Path, mode: int) -> None:
+    prepare(str(empty_data_dir), IDS)
+    empty_data_dir.chmod(mode)
+    with pytest.raises(HostError, match="can be written by other users") as caught:
+        prepare(str(empty_data_dir), IDS)
+    assert f"chmod go-w {empty_data_dir}" in caught.value.hint
+
+
+def test_one_that_belongs_to_somebody_else_is_refused(empty_data_dir: Path) -> None:
+    """Root can write to it, and its owner could put links in the way of what root removes there."""
+    need("root")
+    os.chown(empty_data_dir, 12345, 12345)
+    with pytest.raises(HostError, match="belongs to another user"):
+        prepare(str(empty_data_dir), IDS)
