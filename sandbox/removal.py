@@ -139,8 +139,13 @@ def _enter(parent: int, name: str) -> int:
     try:
         return os.open(name, _FOLDER, dir_fd=parent)
     except PermissionError:
-        # overlayfs leaves its work directory without any permission, and so may a session.
-        os.chmod(name, 0o700, dir_fd=parent)
+        # overlayfs leaves its work directory without any permission, and so may a session. By descriptor: what has
+        # that name could be a link to elsewhere by now.
+        fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", 0o700)
+        finally:
+            os.close(fd)
         return os.open(name, _FOLDER, dir_fd=parent)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import idmap
+from sandbox import idmap, removal
 from sandbox.errors import SetupError
 from sandbox.idmap import IdMap
 from sandbox.removal import as_owner, as_session_root, remove_tree
@@ -98,3 +98,18 @@ def test_work_as_the_owner_tells_its_failure(ids: IdMap, tmp_path: Path) -> None
         as_owner(ids, fail)
     as_owner(ids, lambda: (tmp_path / "done").write_text("x") and None)
     assert (tmp_path / "done").read_text() == "x"
+
+
+def test_a_link_in_place_of_a_closed_directory_is_not_opened_up(tmp_path: Path) -> None:
+    need("ordinary-user")
+    (tmp_path / "outside").mkdir(mode=0o500)
+    (tmp_path / "link").symlink_to("outside")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="Not a directory"):
+            removal._enter(folder, "link")
+        (tmp_path / "closed").mkdir(mode=0)
+        os.close(removal._enter(folder, "closed"))
+    finally:
+        os.close(folder)
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o500
