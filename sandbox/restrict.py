@@ -75,5 +75,8 @@ def die_with_parent() -> None:
 
 
 def no_core_dumps() -> None:
-    """A core dump would be written by the host's own handler."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """A core dump would be written by the host's own handler.
+
+    One byte and not none: a handler that core_pattern pipes to is run whatever the limit is, except for 1 (core(5)).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))

@@ -184,7 +184,9 @@ def _pass_on(watch: _Watch, number: int) -> None:
 
             copy_size(watch.stdio.terminal, watch.master)
     elif number == signal.SIGCONT:
-        if watch.raw is not None and watch.raw.active:
+        if watch.raw is None:
+            _tell(watch, "continue")
+        elif watch.raw.active:
             watch.raw.leave()
             watch.raw.enter()
     elif number in PASSED_ON:
@@ -255,15 +257,16 @@ def _join_terminal(watch: _Watch, master: int) -> None:
 
 
 def _suspend(watch: _Watch) -> None:
-    """The command stopped, as after ^Z: stop as well, and let it go on when the user's shell says so."""
+    """The command stopped, as after ^Z: stop as well, and let it go on when the user's shell says so.
+
+    Without the user's keys a command that stops has stopped itself, and only itself: the time limit still holds.
+    """
     if watch.raw is not None:
         from sandbox.terminal import copy_size
 
         watch.raw.suspend()
         copy_size(0, watch.master)
-    else:
-        os.kill(os.getpid(), signal.SIGSTOP)
-    _tell(watch, "continue")
+        _tell(watch, "continue")
 
 
 def _outcome(watch: _Watch) -> tuple[Outcome, str]:

@@ -79,9 +79,12 @@ class Raw:
                 return
 
     def suspend(self) -> None:
-        """Stop this process as ^Z does, with the terminal as the user's shell expects it; go on where it was."""
+        """Stop this process as ^Z does, with the terminal as the user's shell expects it; go on where it was.
+
+        Where no shell could continue it, the kernel lets this signal do nothing (an orphaned process group).
+        """
         self.leave()
-        os.kill(os.getpid(), signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGTSTP)
         self.enter()
 
     def __exit__(
