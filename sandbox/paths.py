@@ -59,17 +59,19 @@ def directory_for(data: str, kind: str, ids: IdMap) -> str:
     set-id programs of the sessions' ids, a base's or planted, which would lend them those ids.
     """
     path = os.path.join(data, kind, ids.name)
-    if os.path.isdir(path):
-        return path
     root = os.geteuid() == 0
-    os.makedirs(os.path.dirname(path), mode=0o711 if root else 0o700, exist_ok=True)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return path
-    if root:
-        os.chown(path, 0, ids.root_gid)
-        os.chmod(path, 0o710)  # noqa: S103
+    if not os.path.isdir(path):
+        os.makedirs(os.path.dirname(path), mode=0o711 if root else 0o700, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            # Another session came first.
+            pass
+    mode, group = (0o710, ids.root_gid) if root else (0o700, -1)
+    found = os.stat(path)
+    if found.st_mode & 0o777 != mode or group not in (-1, found.st_gid):
+        os.chmod(path, mode)
+        os.chown(path, -1, group)
     return path
 
 

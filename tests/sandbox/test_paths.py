@@ -75,7 +75,9 @@ def test_what_belongs_to_sessions_is_closed_to_other_users(empty_data_dir: Path)
             assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, IDS.root_gid, 0o710)
         else:
             assert (found.st_uid, found.st_mode & 0o777) == (os.geteuid(), 0o700)
+        (empty_data_dir / kind / IDS.name).chmod(0o755)
         assert directory_for(str(empty_data_dir), kind, IDS) == str(empty_data_dir / kind / IDS.name)
+        assert (empty_data_dir / kind / IDS.name).stat().st_mode == found.st_mode, "also one from earlier"
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o731, 0o713])
