@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
 
-from pkgcache import report
-from pkgcache.bases import root_of
-from pkgcache.buildlog import BuildLog
+from pkgcache import lock as locks
+from pkgcache.bases import list_names, root_of
 from pkgcache.debian import build_base
+from pkgcache.errors import BuildError, StoreError
 from pkgcache.host import build_host
 from pkgcache.image import Image
+from pkgcache.layers import Maker, Order, Stand, first_key, made, on, speaker
+from pkgcache.lock import Change, Lock, LockedLayer
 from pkgcache.machine import ground
 from pkgcache.memo import remember
 from pkgcache.names import HOST
-from pkgcache.phases import (
-    Event,
-    Progress,
-    World,
-    failure,
-    locked,
-    module,
-    now,
-    open_log,
-    probe,
-    run_phase,
-)
-from pkgcache.records import BaseRecord, LayerRecord, to_json
-from pkgcache.resolve import Step, image, read_layer, resolve
-from pkgcache.runner import Endpoint, Remove, Root, Runner
-from pkgcache.specs import MANAGERS
-from pkgcache.store import Store, create, exclusive, explain, hold, publish, sweep, workplace, write
+from pkgcache.phases import Progress, module
+from pkgcache.records import BaseRecord, LayerRecord, Locked
+from pkgcache.resolve import Resolution, Step, image, read_layer, resolve
+from pkgcache.runner import Remove, Root, Runner
+from pkgcache.store import Store, choose, create, exclusive, hold, publish, sweep
+
+_SHOWN = 8
 
 
 def build(
@@ -47,6 +37,8 @@ def build(
     progress: Progress = lambda _: None,
     timeout_s: float | None = None,
     need_endpoints: bool = False,
+    refresh: bool = False,
+    lock: Lock | None = None,
 ) -> Image:
     """The image of `packages` on `base`, with everything made that is missing.
 
@@ -54,12 +46,19 @@ def build(
     servers and `allowed_hosts`. `timeout_s` limits the base and each layer. One process builds a layer, whoever
     else needs it waits. Raises InputError, HostError, StoreError, BuildError, and what the runner raises; then
     nothing half-made was published, and what was finished stays.
+
+    `refresh`: specs are resolved again; where that comes to other packages, a new layer is used from now on.
+    `lock`: each layer holds what the lock says, and such layers are used from now on.
     """
     resolution = resolve(store, base, packages, need_endpoints=need_endpoints)
-    if resolution.ready:
+    if resolution.ready and not refresh and lock is None:
         found = image(store, resolution)
         remember(store, base, packages, need_endpoints, found)
         return found
+    if lock is not None:
+        locks.select(
+            lock, base, resolution.platform, [(step.manager, step.specs) for step in resolution.steps]
+        )
     create(store)
     sweep(store, remove)
     if resolution.base is None:
@@ -68,122 +67,144 @@ def build(
         else:
             build_base(store, base, runner=runner, remove=remove, progress=progress, timeout_s=timeout_s)
         resolution = resolve(store, base, packages, need_endpoints=need_endpoints)
-    record = resolution.base
-    assert record is not None
-    maker = _Maker(store, runner, remove, tuple(allowed_hosts), progress, timeout_s, resolution.platform)
-    trees = (ground(store, record.id),) if record.name == HOST else ()
-    stand = _Stand(Root(root_of(store, record), trees), record, "", record.endpoints)
+    maker = Maker(
+        store, runner, remove, tuple(allowed_hosts), progress, timeout_s, resolution.platform, refresh, lock
+    )
+    stand = _ground(store, resolution.base)
     with ExitStack() as leases:
         # What is built upon must not be removed meanwhile.
-        leases.enter_context(hold((store.base(record.id),)))
+        leases.enter_context(hold((store.base(stand.base.id),)))
+        steps = []
         for step in resolution.steps:
             layer = _one_layer(maker, stand, step)
-            leases.enter_context(hold((store.layer(step.key),)))
-            stand = _Stand(
-                Root(stand.root.base, (f"{store.layer(step.key)}/upper", *stand.root.layers)),
-                record,
-                step.key,
-                (*stand.endpoints, *layer.endpoints),
-            )
-        steps = tuple(step._replace(present=True) for step in resolution.steps)
-        built = image(store, resolution._replace(steps=steps))
-        remember(store, base, packages, need_endpoints, built)
+            leases.enter_context(hold((store.layer(layer.key),)))
+            stand = on(stand, store, layer)
+            steps.append(step._replace(key=layer.key, present=True))
+        built = image(store, resolution._replace(steps=tuple(steps)))
+        # Another process may have chosen other layers for these inputs meanwhile.
+        if resolve(store, base, packages, need_endpoints=need_endpoints).steps == tuple(steps):
+            remember(store, base, packages, need_endpoints, built)
         return built
 
 
-class _Maker(NamedTuple):
-    """What is the same for all layers of one build."""
+def outdated(
+    store: Store,
+    base: str,
+    packages: Mapping[str, Sequence[str]],
+    *,
+    runner: Runner,
+    remove: Remove,
+    allowed_hosts: Sequence[str] = (),
+    progress: Progress = lambda _: None,
+    timeout_s: float | None = None,
+) -> tuple[tuple[str, tuple[Change, ...]], ...]:
+    """For each manager what has moved since its layer was built. Each layer is made again and thrown away: what a
+    manager would install, it tells reliably only by doing so. Raises as `build` does, StoreError for what is not
+    built."""
+    resolution = resolve(store, base, packages)
+    if not resolution.ready:
+        raise StoreError("there is nothing to compare with: not all layers are built", "sandboxctl env build")
+    create(store)
+    sweep(store, remove)
+    maker = Maker(store, runner, remove, tuple(allowed_hosts), progress, timeout_s, resolution.platform)
+    stand = _ground(store, resolution.base)
+    found = []
+    with hold((store.base(stand.base.id), *(store.layer(step.key) for step in resolution.steps)), used=False):
+        for step in resolution.steps:
+            here = read_layer(store, step.key)
+            order = Order(step.manager, step.specs, step.specs)
+            with made(maker, stand, order, speaker(maker, step.manager)) as (_, record):
+                found.append((step.manager, locks.changes(here.packages, record.packages)))
+            stand = on(stand, store, here)
+    return tuple(found)
 
-    store: Store
-    runner: Runner
-    remove: Remove
-    allowed_hosts: tuple[str, ...]
-    progress: Progress
-    timeout_s: float | None
-    platform: str
+
+def read_lock(store: Store, resolution: Resolution) -> Lock:
+    """The lock of what is there. Raises StoreError while something is not built."""
+    if resolution.base is None or not resolution.ready:
+        raise StoreError("there is nothing to lock: not all layers are built", "sandboxctl env build")
+    layers = [read_layer(store, step.key) for step in resolution.steps]
+    return locks.lock(resolution.base, resolution.platform, layers)
 
 
-class _Stand(NamedTuple):
-    """What the next layer is built on. `parent` is the key of the layer below, "" for none."""
-
-    root: Root
-    base: BaseRecord
-    parent: str
-    endpoints: tuple[Endpoint, ...]
+def _ground(store: Store, record: BaseRecord | None) -> Stand:
+    """What the lowest layer is built on."""
+    assert record is not None
+    trees = (ground(store, record.id),) if record.name == HOST else ()
+    return Stand(Root(root_of(store, record), trees), record, "", record.endpoints)
 
 
-def _one_layer(maker: _Maker, stand: _Stand, step: Step) -> LayerRecord:
-    """The layer of a step, made unless it is there already."""
-    begun = time.monotonic()
-
-    def say(phase: str, text: str) -> None:
-        maker.progress(Event(step.manager, phase, text, time.monotonic() - begun))
-
+def _one_layer(maker: Maker, stand: Stand, step: Step) -> LayerRecord:
+    """The layer of a step, made unless the right one is there already."""
     store = maker.store
-    named = ", ".join(step.specs)
-    with exclusive(store, step.key, lambda: say("waiting", "another process is building this layer")):
-        if os.path.isdir(store.layer(step.key)):
-            say("reuse", named)
-            return read_layer(store, step.key)
-        deadline = None if maker.timeout_s is None else begun + maker.timeout_s
-        world = World(store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline)
-        phase = ["begin"]
-        with (
-            workplace(store, maker.remove) as place,
-            open_log(store, step.manager, lambda text: say(phase[0], text)) as log,
-        ):
-            _install(world, stand, step, place, log, phase)
-            made = f"{place}/made"
-            record = LayerRecord(
-                step.key,
-                step.manager,
-                step.specs,
-                stand.parent,
-                stand.base.id,
-                maker.platform,
-                now(),
-                round(time.monotonic() - begun, 3),
-                report.packages(log.marks),
-                _newcomers(world, stand, step, f"{place}/scratch", log),
-            )
-            try:
-                os.mkdir(made)
-                os.rename(f"{place}/scratch/upper", f"{made}/upper")
-                log.save(f"{made}/log")
-            except OSError as error:
-                raise explain(error, store) from error
-            write(store, f"{made}/layer.json", to_json(record))
-            phase[0] = "publish"
-            publish(store, made, store.layer(step.key))
-    say("done", f"{len(record.packages)} packages for {named}")
+    say = speaker(maker, step.manager)
+    first = first_key(maker, stand, step.manager, step.specs)
+    with exclusive(store, first, lambda: say("waiting", "another process is building this layer")):
+        key = store.chosen(first)
+        here = read_layer(store, key) if os.path.isdir(store.layer(key)) else None
+        if maker.lock is not None:
+            (wanted,) = (layer for layer in maker.lock.layers if layer.manager == step.manager)
+            return _locked_layer(maker, stand, step, wanted, first)
+        if here is not None and not maker.refresh:
+            say("reuse", ", ".join(step.specs))
+            return here
+        resolution = "" if here is None else f"refreshed {os.urandom(16).hex()}"
+        order = Order(step.manager, step.specs, step.specs, resolution)
+        with made(maker, stand, order, say) as (place, record):
+            if here is not None and not locks.changes(here.packages, record.packages):
+                say("reuse", f"nothing has moved: {', '.join(step.specs)}")
+                return here
+            publish(store, place, store.layer(record.key))
+        if here is not None:
+            choose(store, first, record.key)
+    say("done", f"{len(record.packages)} packages for {', '.join(step.specs)}")
     return record
 
 
-def _install(world: World, stand: _Stand, step: Step, place: str, log: BuildLog, phase: list[str]) -> None:
-    """Run the manager's phases; the changes are in `<place>/scratch/upper`. `phase` is kept at the current one."""
-    phases = module(step.manager).recipe(step.specs, stand.base.id)
-    scratch = f"{place}/scratch"
-    try:
-        os.mkdir(scratch)
-    except OSError as error:
-        raise explain(error, world.store) from error
-    with locked(world, phases, lambda: log.note(f"waiting for another build that uses {step.manager}")):
-        for one in phases:
-            phase[0] = one.name
-            result = run_phase(world, one, stand.root, log, scratch=scratch)
-            if result.exit_code != 0:
-                raise failure(world, step.manager, step.specs, one.name, result, log)
+def _locked_layer(maker: Maker, stand: Stand, step: Step, wanted: LockedLayer, first: str) -> LayerRecord:
+    """The layer that holds what the lock says: one that is there, or a new one."""
+    store = maker.store
+    say = speaker(maker, step.manager)
+    found = _fitting(maker, stand, step, wanted)
+    if found is None:
+        again = getattr(module(step.manager), "again", _as_asked)
+        order = Order(step.manager, step.specs, again(step.specs, wanted.packages), locks.name_of(wanted))
+        with made(maker, stand, order, say, lambda record, log: _check(wanted, record, log)) as (
+            place,
+            found,
+        ):
+            publish(store, place, store.layer(found.key))
+        say("done", f"{len(found.packages)} packages as locked")
+    else:
+        say("reuse", ", ".join(step.specs))
+    if store.chosen(first) != found.key:
+        choose(store, first, found.key)
+    return found
 
 
-def _newcomers(world: World, stand: _Stand, step: Step, scratch: str, log: BuildLog) -> tuple[Endpoint, ...]:
-    """The servers of managers that an apt layer brought.
+def _as_asked(specs: tuple[str, ...], _packages: Sequence[Locked]) -> tuple[str, ...]:
+    """For managers that can't be told more than the specs: what comes out is compared all the same."""
+    return specs
 
-    Asked of apt's layers alone: the settings that other managers' packages could leave behind must not open the
-    wall.
-    """
-    known = {endpoint.manager for endpoint in stand.endpoints}
-    absent = [manager for manager in MANAGERS if manager not in known]
-    if step.manager != "apt" or not absent:
-        return ()
-    root = Root(stand.root.base, (f"{scratch}/upper", *stand.root.layers))
-    return report.endpoints(probe(world, root, absent, log))
+
+def _fitting(maker: Maker, stand: Stand, step: Step, wanted: LockedLayer) -> LayerRecord | None:
+    inputs = (step.manager, step.specs, stand.parent, stand.base.id, maker.platform)
+    for key in list_names(f"{maker.store.path}/layers"):
+        record = read_layer(maker.store, key)
+        if record[1:6] == inputs and not locks.changes(wanted.packages, record.packages):
+            return record
+    return None
+
+
+def _check(wanted: LockedLayer, record: LayerRecord, log: str) -> None:
+    found = locks.changes(wanted.packages, record.packages)
+    if found:
+        told = "; ".join(locks.sentence(change) for change in found[:_SHOWN])
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise BuildError(
+            f"{wanted.manager} could not install what the lock says: {told}{more}",
+            f"the servers may no longer have it, or the base has changed; the whole log is in {log}",
+            manager=wanted.manager,
+            package=found[0].name,
+            log=log,
+        )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pkgcache.bases import list_names, read_record, standing
 from pkgcache.errors import StoreError
+from pkgcache.keys import layer_key
 from pkgcache.manifest import NAME, size_of
 from pkgcache.records import LayerRecord
 from pkgcache.resolve import read_layer
@@ -83,8 +84,13 @@ def _one(store: Store, identity: str, kind: str) -> Kept | None:
         below=layer.parent or layer.base,
         base=layer.base,
         created=layer.created,
-        current=True,
+        current=store.chosen(_inputs(layer)) == identity,
     )
+
+
+def _inputs(layer: LayerRecord) -> str:
+    """The key that what was asked for comes to, in this version's format."""
+    return layer_key(layer.parent, layer.base, layer.manager, layer.specs, layer.platform)
 
 
 def _size(store: Store, path: str) -> int:

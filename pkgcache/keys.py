@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 FORMAT = "1"
@@ -19,22 +19,32 @@ def digest(fields: Iterable[str]) -> str:
     return state.hexdigest()
 
 
-def layer_key(parent: str, base: str, manager: str, specs: Sequence[str], platform: str) -> str:
+def layer_key(
+    parent: str, base: str, manager: str, specs: Sequence[str], platform: str, resolution: str = ""
+) -> str:
     """The key of one manager's layer.
 
     `parent` is the key of the layer below, or "" when the base is; `base` is the base's digest; `specs` are
-    canonical (their order does not count, repetitions fold); `platform` is like "linux/x86_64".
+    canonical (their order does not count, repetitions fold); `platform` is like "linux/x86_64". `resolution` tells
+    layers apart whose specs were resolved anew or from a lock; "" is the first that was built.
     """
-    return digest((FORMAT, parent, base, platform, manager, *sorted(set(specs))))
+    form = f"{FORMAT} {resolution}" if resolution else FORMAT
+    return digest((form, parent, base, platform, manager, *sorted(set(specs))))
 
 
 def chain(
-    base: str, packages: Iterable[tuple[str, Sequence[str]]], platform: str
+    base: str,
+    packages: Iterable[tuple[str, Sequence[str]]],
+    platform: str,
+    chosen: Callable[[str], str] = lambda key: key,
 ) -> tuple[tuple[str, str], ...]:
-    """(manager, key) for each manager of `packages`, lowest layer first; each key covers those below it."""
+    """(manager, key) for each manager of `packages`, lowest layer first; each key covers those below it.
+
+    `chosen` says which of the layers with the same inputs is used, by the key of the first.
+    """
     parent = ""
     keys = []
     for manager, specs in packages:
-        parent = layer_key(parent, base, manager, specs, platform)
+        parent = chosen(layer_key(parent, base, manager, specs, platform))
         keys.append((manager, parent))
     return tuple(keys)

@@ -68,8 +68,12 @@ def _question(store: Store, base: str, packages: Mapping[str, Sequence[str]], ne
             standing = os.readlink(f"{store.names()}/{base}")
         except (OSError, ValueError):
             standing = ""
+    try:
+        chosen = os.stat(f"{store.path}/chosen").st_mtime_ns
+    except OSError:
+        chosen = 0
     wanted = sorted((str(manager), list(specs)) for manager, specs in packages.items())
-    return repr((_FORMAT, store.path, platform(), base, standing, wanted, need_endpoints))
+    return repr((_FORMAT, store.path, platform(), base, standing, chosen, wanted, need_endpoints))
 
 
 def _path(store: Store, question: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from pkgcache.bases import forget, list_names, read_record
@@ -39,7 +40,12 @@ def prune(
     if dry_run:
         return Pruned(tuple(chosen))
     sweep(store, remove)
-    return remove_all(store, chosen, frozenset(found), remove)
+    pruned = remove_all(store, chosen, frozenset(found), remove)
+    for key in list_names(f"{store.path}/chosen"):
+        # Nothing was chosen, or what was is gone.
+        if store.chosen(key) == key:
+            os.unlink(f"{store.path}/chosen/{key}")
+    return pruned
 
 
 def remove_all(store: Store, chosen: list[Kept], known: frozenset[str], remove: Remove) -> Pruned:

@@ -39,7 +39,8 @@ class BaseRecord(NamedTuple):
 class LayerRecord(NamedTuple):
     """A layer: its key, what went into the key, what is in it (`packages`), and how long its build took.
 
-    `endpoints` are those of managers that came with this very layer and that the base lacks.
+    `endpoints` are those of managers that came with this very layer and that the base lacks. `resolution` is the
+    part of the key that tells it from others with the same inputs.
     """
 
     key: str
@@ -52,6 +53,7 @@ class LayerRecord(NamedTuple):
     seconds: float = 0.0
     packages: tuple[Locked, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    resolution: str = ""
 
 
 def to_json(record: BaseRecord | LayerRecord) -> str:
@@ -85,12 +87,17 @@ def layer_from_json(text: str | bytes, where: str) -> LayerRecord:
         raise _damaged(where, str(error)) from None
 
 
+_LATER = {"resolution"}
+"""What an older version's records lack."""
+
+
 def _object(text: str | bytes, where: str, kind: type[BaseRecord] | type[LayerRecord]) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except ValueError as error:
         raise _damaged(where, str(error)) from None
-    if not isinstance(data, dict) or data.keys() != set(kind._fields):
+    fields = set(kind._fields)
+    if not isinstance(data, dict) or not fields - _LATER <= data.keys() <= fields:
         raise _damaged(where, "it is not such a record")
     return data
 

@@ -70,7 +70,7 @@ def resolve(
         return Resolution(
             base, None, tuple(Step(manager, specs, "", False) for manager, specs in wanted), platform
         )
-    layers = chain(record.id, wanted, platform)
+    layers = chain(record.id, wanted, platform, store.chosen)
     return Resolution(
         base,
         record,

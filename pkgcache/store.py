@@ -2,6 +2,8 @@
 
     <root>/v1/names/<name>         symbolic link to the id of the base that has this name now
     <root>/v1/bases/<id>/          base.json, packages.json, manifest, root/
+    <root>/v1/chosen/<key>         symbolic link to the key of the layer that is used for these inputs now, when that
+                                   is not the first that was built
     <root>/v1/layers/<key>/        layer.json, manifest, log, upper/
     <root>/v1/work/<random>/       something being made or being removed
     <root>/v1/locks/<name>.lock    held while that name is built
@@ -63,6 +65,14 @@ class Store(NamedTuple):
     def layer(self, key: str) -> str:
         return f"{self.path}/layers/{key}"
 
+    def chosen(self, key: str) -> str:
+        """The key of the layer that is used where `key` is what its inputs come to."""
+        try:
+            other = os.readlink(f"{self.path}/chosen/{key}")
+        except OSError:
+            return key
+        return other if os.path.isdir(self.layer(other)) else key
+
     def downloads(self, name: str) -> str:
         return f"{self.path}/downloads/{name}"
 
@@ -76,7 +86,7 @@ def create(store: Store) -> None:
     """Make the store's directories where they are missing. Raises StoreError."""
     try:
         os.makedirs(os.path.dirname(store.path), exist_ok=True)
-        for name in ("", "names", "bases", "layers", "work", "locks", "downloads", "logs", "memo"):
+        for name in ("", "names", "bases", "chosen", "layers", "work", "locks", "downloads", "logs", "memo"):
             try:
                 os.mkdir(f"{store.path}/{name}")
                 os.chmod(
@@ -293,11 +303,20 @@ def write(store: Store, path: str, text: str) -> None:
 
 def point(store: Store, name: str, identity: str) -> None:
     """Make `name` mean the base `identity` from now on."""
-    temporary = f"{store.names()}/.{name}.{os.urandom(4).hex()}"
+    _link(store, store.names(), name, identity)
+
+
+def choose(store: Store, key: str, other: str) -> None:
+    """Use the layer `other` from now on where `key` is what the inputs come to."""
+    _link(store, f"{store.path}/chosen", key, other)
+
+
+def _link(store: Store, directory: str, name: str, target: str) -> None:
+    temporary = f"{directory}/.{name}.{os.urandom(4).hex()}"
     try:
-        os.symlink(identity, temporary)
-        os.rename(temporary, f"{store.names()}/{name}")
-        _flush_directory(store.names())
+        os.symlink(target, temporary)
+        os.rename(temporary, f"{directory}/{name}")
+        _flush_directory(directory)
     except OSError as error:
         raise explain(error, store) from error
 

@@ -49,7 +49,7 @@ def show_path(path: Path) -> str:
     return shown
 
 
-def load(text: str | bytes) -> Document:
+def load(text: str | bytes, longest: int = MAX_CHARACTERS) -> Document:
     """The value of one YAML or JSON document. What makes the text unreadable is told in `problems`; the value
     is then None. A text that starts with a brace is read as JSON first, as YAML when it isn't JSON."""
     if isinstance(text, bytes):
@@ -57,8 +57,8 @@ def load(text: str | bytes) -> Document:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             return _unreadable(f"byte {error.start} is not UTF-8", "save the file as UTF-8 text")
-    if len(text) > MAX_CHARACTERS:
-        return _unreadable(f"more than {MAX_CHARACTERS} characters", "is this the right file?")
+    if len(text) > longest:
+        return _unreadable(f"more than {longest} characters", "is this the right file?")
     if not text.strip():
         return _unreadable("the file is empty", "write at least `packages:` or `networking:` with its fields")
     try:

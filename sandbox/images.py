@@ -7,6 +7,7 @@ from sandbox.idmap import IdMap
 
 if TYPE_CHECKING:
     from pkgcache.image import Image
+    from pkgcache.lock import Change, Lock
     from pkgcache.phases import Event
     from pkgcache.resolve import Resolution
     from pkgcache.runner import Endpoint
@@ -60,14 +61,20 @@ def make(
     allowed_hosts: Sequence[str],
     need_endpoints: bool,
     progress: "Callable[[Event], None]",
+    refresh: bool = False,
+    lock: "Lock | None" = None,
 ) -> "Image":
-    """The image of ``wanted`` on ``base``, what is missing of it being built first."""
+    """The image of ``wanted`` on ``base``, what is missing of it being built first.
+
+    ``refresh``: specs are resolved again. ``lock``: the packages are those that it names.
+    """
     from pkgcache.memo import recall
 
     kept = store(data, ids)
-    known = recall(kept, base, wanted, need_endpoints=need_endpoints)
-    if known is not None:
-        return known
+    if not refresh and lock is None:
+        known = recall(kept, base, wanted, need_endpoints=need_endpoints)
+        if known is not None:
+            return known
     from pkgcache.build import build
     from sandbox.build_runner import make_remove, make_runner
 
@@ -80,4 +87,38 @@ def make(
         allowed_hosts=allowed_hosts,
         progress=progress,
         need_endpoints=need_endpoints,
+        refresh=refresh,
+        lock=lock,
+    )
+
+
+def lock(data: str, ids: IdMap, base: str, wanted: Wanted) -> "Lock":
+    """What is really installed of ``wanted`` on ``base``. StoreError while it is not built."""
+    from pkgcache.build import read_lock
+
+    return read_lock(store(data, ids), resolve(data, ids, base, wanted, need_endpoints=False))
+
+
+def outdated(
+    data: str,
+    ids: IdMap,
+    base: str,
+    wanted: Wanted,
+    *,
+    environment: Mapping[str, str],
+    allowed_hosts: Sequence[str],
+    progress: "Callable[[Event], None]",
+) -> "tuple[tuple[str, tuple[Change, ...]], ...]":
+    """For each manager what it would install otherwise now."""
+    from pkgcache.build import outdated as outdated_
+    from sandbox.build_runner import make_remove, make_runner
+
+    return outdated_(
+        store(data, ids),
+        base,
+        wanted,
+        runner=make_runner(ids, data, environment),
+        remove=make_remove(ids),
+        allowed_hosts=allowed_hosts,
+        progress=progress,
     )

@@ -41,6 +41,7 @@ PURE = (
     "pkgcache.managers.go",
     "pkgcache.managers.npm",
     "pkgcache.managers.pip",
+    "pkgcache.lock",
     "pkgcache.manifest",
     "pkgcache.recipe",
     "pkgcache.records",

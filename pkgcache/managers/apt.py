@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
@@ -89,6 +90,19 @@ def recipe(specs: tuple[str, ...], base: str, extra: str = "") -> tuple[Phase, .
             caches=(Cache(archives, _ARCHIVES, writable=False), Cache(lists, _LISTS, writable=False)),
         ),
     )
+
+
+def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]:
+    """What to install to get these very packages, whose names are like "jq:amd64"."""
+    pins = {}
+    for package in packages:
+        name, _, architecture = package.name.partition(":")
+        wanted = name if architecture == "all" else package.name
+        pins[wanted] = f"{wanted}={package.version}"
+    there = {*pins, *(name.partition(":")[0] for name in pins)}
+    # What was in the base already is in no layer's record.
+    rest = (spec for spec in specs if parse(spec).name not in there)
+    return (*pins.values(), *rest)
 
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pkgcache.environment import PREFIX
 from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
@@ -109,6 +110,24 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
         ),
         Phase("scripts", _SCRIPTS + CLEAN + "exit $status\n", (), kept=True),
     )
+
+
+def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]:
+    """What to install to get these very packages.
+
+    npm takes no lock for global packages, and not every registry tells when a version came. So what was asked for is
+    pinned; what that needs in turn is resolved again.
+    """
+    versions: dict[str, list[str]] = {}
+    for package in packages:
+        versions.setdefault(package.name, []).append(package.version)
+    pinned = []
+    for spec in specs:
+        name = parse(spec).name
+        known = versions.get(name, [])
+        # Of several versions, all but one belong to other packages; which, the record does not tell.
+        pinned.append(f"{name}@{known[0]}" if len(known) == 1 else spec)
+    return tuple(pinned)
 
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:

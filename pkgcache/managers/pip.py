@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
@@ -117,6 +118,11 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """One phase: a source package's metadata can only be had by running its code, so nothing can be split off."""
     cache = Cache("pip", _CACHE, writable=True)
     return (Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(cache,)),)
+
+
+def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]:
+    """What to install to get these very packages: the specs have the extras, the pins the versions."""
+    return (*specs, *(f"{package.name}=={package.version}" for package in packages))
 
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:

@@ -1,12 +1,16 @@
 """``sandboxctl env``: environments, and the layers that they need."""
 
 import os
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from sandbox import images
-from sandbox.commands.place import prepared
+from sandbox.commands.place import Place, prepared
 from sandbox.commands.progress import Progress
+
+if TYPE_CHECKING:
+    from sandbox.environment import Environment
 
 
 @click.group()
@@ -14,33 +18,111 @@ def env() -> None:
     """Environments: packages and a network policy."""
 
 
-@env.command("build")
-@click.argument("file")
-@click.option(
+_base = click.option(
     "--base", "base_name", metavar="NAME", help="The base to build on (default: debian with packages)."
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.pass_context
-def env_build(context: click.Context, file: str, base_name: str | None, quiet: bool) -> None:
-    """Build the layers of the environment in FILE; one that has a name can then be used by it."""
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress.")
+
+
+class _Found(NamedTuple):
+    """An environment, where it is built, on which base."""
+
+    place: Place
+    environment: "Environment"
+    base: str
+    wanted: dict[str, tuple[str, ...]]
+
+
+def _find(place: Place, given: str, base_name: str | None) -> _Found:
     from sandbox import environments
 
-    place = prepared(context)
-    found = environments.find(file, place.data)
+    found = environments.find(given, place.data)
     wanted = found.packages.wanted()
-    networking = found.networking
+    return _Found(place, found, base_name or images.default_base(wanted), wanted)
+
+
+@env.command("build")
+@click.argument("file")
+@_base
+@click.option("--refresh", is_flag=True, help="Resolve versions again; what has moved is used from now on.")
+@click.option("--locked", metavar="LOCK", help="Install exactly what this file, made by env lock, says.")
+@_quiet
+@click.pass_context
+def env_build(
+    context: click.Context, file: str, base_name: str | None, refresh: bool, locked: str | None, quiet: bool
+) -> None:
+    """Build the layers of the environment in FILE; one that has a name can then be used by it."""
+    from sandbox import environments, locks
+
+    if refresh and locked is not None:
+        raise click.UsageError("--refresh resolves versions again, --locked keeps them: give one of them")
+    lock = None if locked is None else locks.read(locked)
+    place = prepared(context)
+    found = _find(place, file, base_name or (lock.base if lock is not None else None))
+    networking = found.environment.networking
     with Progress(quiet=quiet) as progress:
         image = images.make(
             place.data,
             place.ids,
-            base_name or images.default_base(wanted),
-            wanted,
+            found.base,
+            found.wanted,
             environment=os.environ,
             allowed_hosts=networking.allowed_hosts,
             need_endpoints=networking.allow_package_managers,
             progress=progress.show,
+            refresh=refresh,
+            lock=lock,
         )
-    if found.name and os.path.isfile(file):
-        environments.keep(place.data, found.name, file)
-    managers = ", ".join(wanted) or "no packages"
-    click.echo(f"{found.name or file}: ready ({managers}; {len(image.layers)} layers)")
+    name = found.environment.name
+    if name and os.path.isfile(file):
+        environments.keep(place.data, name, file)
+    managers = ", ".join(found.wanted) or "no packages"
+    click.echo(f"{name or file}: ready ({managers}; {len(image.layers)} layers)")
+
+
+@env.command("lock")
+@click.argument("env")
+@_base
+@click.option("--json", "as_json", is_flag=True, help="Print the lock as JSON.")
+@click.pass_context
+def env_lock(context: click.Context, env: str, base_name: str | None, as_json: bool) -> None:
+    """Print what is really installed in the layers of ENV: names, versions, hashes where they are known."""
+    from sandbox import locks
+
+    found = _find(context.obj(), env, base_name)
+    lock = images.lock(found.place.data, found.place.ids, found.base, found.wanted)
+    click.echo(locks.to_json(lock) if as_json else locks.to_yaml(lock), nl=False)
+
+
+@env.command("outdated")
+@click.argument("env")
+@_base
+@click.option("--json", "as_json", is_flag=True, help="Print what has moved as JSON.")
+@_quiet
+@click.pass_context
+def env_outdated(context: click.Context, env: str, base_name: str | None, as_json: bool, quiet: bool) -> None:
+    """Say which packages of ENV would be other ones if they were resolved now. Changes nothing."""
+    from pkgcache.lock import sentence
+
+    found = _find(prepared(context), env, base_name)
+    with Progress(quiet=quiet) as progress:
+        moved = images.outdated(
+            found.place.data,
+            found.place.ids,
+            found.base,
+            found.wanted,
+            environment=os.environ,
+            allowed_hosts=found.environment.networking.allowed_hosts,
+            progress=progress.show,
+        )
+    if as_json:
+        import json
+
+        rows = [{"manager": manager, **change._asdict()} for manager, changes in moved for change in changes]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for manager, changes in moved:
+        for change in changes:
+            click.echo(f"{manager:5}  {sentence(change)}")
+    if not any(changes for _, changes in moved):
+        click.echo("nothing has moved")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pkgcache.build import build
 from pkgcache.image import Image
+from pkgcache.lock import Lock
 from pkgcache.phases import Event
 from pkgcache.resolve import resolve
 from pkgcache.runner import Endpoint, Job, Result, Root
@@ -51,6 +52,8 @@ class Place(NamedTuple):
         runner: Callable[[Job], Result] | None = None,
         progress: Callable[[Event], None] = lambda _: None,
         need_endpoints: bool = False,
+        refresh: bool = False,
+        lock: Lock | None = None,
     ) -> Image:
         return build(
             self.store,
@@ -60,6 +63,8 @@ class Place(NamedTuple):
             remove=self.remove,
             progress=progress,
             need_endpoints=need_endpoints,
+            refresh=refresh,
+            lock=lock,
         )
 
     def forget(self, image: Image) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from pkgcache.errors import InputError
 from pkgcache.managers import apt
+from pkgcache.records import Locked
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,9 @@ def test_the_package_at_fault_is_read_from_the_log(line: str, package: str) -> N
 
 def test_a_log_that_tells_nothing_blames_nobody() -> None:
     assert apt.explain(["Reading package lists...", "E: Some index files failed to download"]) is None
+
+
+def test_locked_packages_are_pinned_with_their_architecture() -> None:
+    packages = (Locked("jq:amd64", "1.7"), Locked("tzdata:all", "2026a"))
+    assert apt.again(("jq", "bash"), packages) == ("jq:amd64=1.7", "tzdata=2026a", "bash")
+    assert all(apt.parse(spec) for spec in apt.again(("jq", "bash"), packages))

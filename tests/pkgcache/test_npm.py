@@ -4,6 +4,7 @@ import pytest
 
 from pkgcache.errors import InputError
 from pkgcache.managers import npm
+from pkgcache.records import Locked
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,8 @@ def test_the_package_at_fault_is_read_from_the_log(line: str, package: str) -> N
 
 def test_a_log_that_tells_nothing_blames_nobody() -> None:
     assert npm.explain(["npm ERR! network"]) is None
+
+
+def test_what_was_asked_for_is_pinned_unless_its_version_is_not_plain() -> None:
+    packages = (Locked("@a/b", "1.2.3"), Locked("c", "1.0.0"), Locked("c", "2.0.0"), Locked("d", "4.0.0"))
+    assert npm.again(("@a/b@^1", "c"), packages) == ("@a/b@1.2.3", "c")

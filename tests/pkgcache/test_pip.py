@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from pkgcache.errors import InputError
 from pkgcache.managers import pip
+from pkgcache.records import Locked
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,12 @@ def test_a_log_that_tells_nothing_blames_nobody() -> None:
 
 def test_what_pip_installs_becomes_part_of_the_layer() -> None:
     assert [phase.kept for phase in pip.recipe(("six",), "base-1")] == [True]
+
+
+def test_all_locked_packages_are_pinned_and_extras_kept() -> None:
+    packages = (Locked("uvicorn", "0.30.1"), Locked("h11", "0.14.0"))
+    assert pip.again(("uvicorn[standard]>=0.30",), packages) == (
+        "uvicorn[standard]>=0.30",
+        "uvicorn==0.30.1",
+        "h11==0.14.0",
+    )
