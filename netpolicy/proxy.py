@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from netpolicy.audit import Audit
 from netpolicy.policy import Policy, Role, protocol_for, request_for
@@ -17,6 +17,12 @@ from netpolicy.relay import BUFFER_SIZE
 from netpolicy.resolver import Resolve, Resolver, host_resolve
 from netpolicy.synthetic import SyntheticNames
 from netpolicy.wall import Timeouts, Wall
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from netpolicy.authority import Authority
+    from netpolicy.certificates import Issuer
 
 MAX_LOG = 64 * 1024 * 1024
 
@@ -59,6 +65,7 @@ def run(
     session: str = "",
     resolve: Resolve = host_resolve,
     own_addresses: frozenset[str] = frozenset(),
+    authority: Authority | None = None,
     timeouts: Timeouts = Timeouts(),  # noqa: B008
     max_connections: int | None = None,
     name_servers: NameServers | None = None,
@@ -68,8 +75,8 @@ def run(
     What the session had queued by then is still judged and recorded. `log` is a descriptor that gets one JSON line
     for each decision, up to MAX_LOG octets. `resolve` maps a name to addresses as text, in threads.
     `name_servers` (the host's, when None) are asked what an unrestricted session asks.
-    `own_addresses` are dialled for no name, like those that the kernel knows as this machine's. Raises the soft
-    limit on descriptors.
+    `own_addresses` are dialled for no name, like those that the kernel knows as this machine's. With `authority`, a
+    denied name is told why inside TLS; without, it gets a TLS alert. Raises the soft limit on descriptors.
     The caller keeps and closes the listeners, `control` and `log`.
     """
     problems: list[str] = []
@@ -86,6 +93,7 @@ def run(
             memoryview(bytearray(BUFFER_SIZE)),
             RecentNames(),
             name_servers or host_name_servers,
+            None if authority is None else _Refusals(authority),
         )
         door = _Door(wall, listeners, max_connections or _room())
         try:
@@ -118,7 +126,7 @@ def host_name_servers() -> list[tuple[str, int]]:
         return parse_name_servers("")
 
 
-def preload() -> None:
+def preload(authority: Authority | None = None) -> None:
     """Import everything that serving can need, for a process that is about to lose the right to read files."""
     import encodings.idna
     import json
@@ -134,6 +142,26 @@ def preload() -> None:
     import netpolicy.streams
 
     assert all((encodings.idna, json, queue, resource, threading, netpolicy))
+    if authority is not None:
+        import netpolicy.explained
+
+        # Making a certificate loads more than importing what makes it.
+        _Refusals(authority).context("preload.invalid")
+
+
+class _Refusals:
+    """Certificates for refusals, from the first one on: what makes them takes a tenth of a second to load."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._authority = authority
+        self._issuer: Issuer | None = None
+
+    def context(self, host: str) -> SSLContext:
+        if self._issuer is None:
+            from netpolicy.certificates import Issuer
+
+            self._issuer = Issuer(self._authority)
+        return self._issuer.context(host)
 
 
 class _Door:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from netpolicy import clienthello
 from netpolicy.blocklist import Block
@@ -15,14 +15,18 @@ from netpolicy.reactor import READ, Timer
 from netpolicy.relay import RESET, Relay
 from netpolicy.wall import Farewell, Wall, hang_up
 
+if TYPE_CHECKING:
+    from netpolicy.explained import Explanation
+
 _CHUNK = 16_384
 
 
 class Stream:
     """One client connection from its first byte to its end; `closed` is called once nothing is left of it.
 
-    `protocol` "tls": nothing is dialled until the whole greeting was read and its name allowed, and a refusal
-    is a TLS alert. "tcp": the name is the one whose address the client connected to; a refusal is a reset.
+    `protocol` "tls": nothing is dialled until the whole greeting was read and its name allowed. A denied name
+    is told why inside TLS where the wall can do that; any other refusal is a TLS alert. "tcp": the name is the
+    one whose address the client connected to; a refusal is a reset.
     """
 
     __slots__ = (
@@ -59,7 +63,7 @@ class Stream:
         self._rule: Rule | Block | None = None
         self._first = bytearray()
         self._reach: Reach | None = None
-        self._farewell: Farewell | None = None
+        self._farewell: Farewell | Explanation | None = None
         self._reader: clienthello.HelloReader | None = None
         self._relay: Relay | None = None
         self._timer: Timer | None = None
@@ -140,7 +144,8 @@ class Stream:
         self._host = self._wall.destination(self._client) if host is None or self._protocol == "tcp" else host
         verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
         if not verdict.allow:
-            self._deny(verdict)
+            self._wall.denied(self._protocol, self._host, self._port, verdict)
+            self._explain(verdict)
             return
         assert host is not None
         self._rule = verdict.rule
@@ -149,11 +154,21 @@ class Stream:
     def _refuse(self, error: PeerError) -> None:
         self._stop_reading()
         self._host = self._wall.destination(self._client)
-        self._deny(Verdict(False, str(error), None, "", error.code))
-
-    def _deny(self, verdict: Verdict) -> None:
+        verdict = Verdict(False, str(error), None, "", error.code)
         self._wall.denied(self._protocol, self._host, self._port, verdict)
         self._turn_away(clienthello.ACCESS_DENIED)
+
+    def _explain(self, verdict: Verdict) -> None:
+        if self._protocol != "tls" or self._wall.refusals is None:
+            self._turn_away(clienthello.ACCESS_DENIED)
+            return
+        from netpolicy.explained import Explanation
+
+        context = self._wall.refusals.context(self._host)
+        first, self._first = bytes(self._first), bytearray()
+        self._farewell = Explanation(
+            self._wall, self._client, context, first, verdict, lambda: self._closed(self)
+        )
 
     def _turn_away(self, description: int) -> None:
         if self._protocol == "tls":
@@ -167,8 +182,10 @@ class Stream:
         self._reach = None
         if isinstance(result, Unreachable):
             self._wall.unreachable(self._protocol, self._host, self._port, result)
-            denied = result.kind == "denied"
-            self._turn_away(clienthello.ACCESS_DENIED if denied else clienthello.INTERNAL_ERROR)
+            if result.kind == "denied":
+                self._explain(Verdict(False, result.reason, None, result.hint, result.code))
+            else:
+                self._turn_away(clienthello.INTERNAL_ERROR)
             return
         wall = self._wall
         self._relay = Relay(

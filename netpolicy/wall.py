@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from time import time
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netpolicy.audit import Audit, Decision, denied
 from netpolicy.blocklist import Block
@@ -17,6 +17,9 @@ from netpolicy.recent import NameServers, RecentNames
 from netpolicy.relay import RESET
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 class Timeouts(NamedTuple):
@@ -35,6 +38,12 @@ class Timeouts(NamedTuple):
     drain: float = 1.0  # for what a session has said to get out after its end
 
 
+class Refusals(Protocol):
+    """Where the TLS side of a denied name comes from; see netpolicy.certificates."""
+
+    def context(self, host: str) -> SSLContext: ...
+
+
 class Wall(NamedTuple):
     reactor: Reactor
     policy: Policy
@@ -46,6 +55,7 @@ class Wall(NamedTuple):
     buffer: memoryview
     recent: RecentNames
     name_servers: NameServers
+    refusals: Refusals | None = None
 
     def reach(self, host: str, port: int, done: Callable[[socket.socket | Unreachable], None]) -> Reach:
         return Reach(

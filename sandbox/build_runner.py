@@ -11,12 +11,12 @@ from sandbox.idmap import IdMap
 from sandbox.removal import remove_tree
 from sandbox.spec import SESSION, HostMount, RootFs, RunSpec, base_environment
 from sandbox.stdio import collect
-from sandbox.trust import host_bundle
+from sandbox.trust import session_bundle
 
 
 def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner:
     """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for where its CAs are."""
-    bundle = host_bundle(environment)
+    bundle = session_bundle(data, environment, "limited")
 
     def runner(job: Job) -> Result:
         policy = _policy(job)

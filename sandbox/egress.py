@@ -42,7 +42,8 @@ class Summary(NamedTuple):
 class Egress:
     """The listeners of one session and the proxy that serves them; both gone at the end of the ``with`` block."""
 
-    def __init__(self, policy: Policy, session: str, log: int | None) -> None:
+    def __init__(self, policy: Policy, session: str, log: int | None, data: str) -> None:
+        self.data = data
         self.policy = policy
         self.session = session
         self.log = log
@@ -156,16 +157,25 @@ class Egress:
                 signal.signal(number, signal.SIG_IGN)
             self._close_others(control)
             from netpolicy.proxy import Listener, preload, run
+            from sandbox.authority import read
 
+            authority = read(self.data)
             if os.geteuid() == 0:
                 # Root's Python may stand where nobody else may read.
-                preload()
+                preload(authority)
             _lose_rights()
             listeners = [
                 Listener(entry.role, entry.port, listener)  # type: ignore[arg-type]
                 for entry, listener in zip(self._listening, self._sockets, strict=True)
             ]
-            run(listeners, self.policy, control=control, log=self.log, session=self.session)
+            run(
+                listeners,
+                self.policy,
+                control=control,
+                log=self.log,
+                session=self.session,
+                authority=authority,
+            )
             code = 0
         finally:
             os._exit(code)

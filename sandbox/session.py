@@ -68,7 +68,7 @@ def run(
         from sandbox.egress import Egress
         from sandbox.supervise import supervise
 
-        with Egress(policy, os.path.basename(directory.path), log) as egress:
+        with Egress(policy, os.path.basename(directory.path), log, data) as egress:
             outcome, message = supervise(running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=now)
             summary = egress.finish()
         collected, left_behind = 0, list[str]()

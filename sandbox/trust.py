@@ -1,7 +1,10 @@
-"""The certificates that sessions trust: the host's own, so that a company's proxy works inside as it does outside."""
+"""The certificates that sessions trust: the host's own, so that a company's proxy works inside as it does outside,
+and the installation's authority, so that a refusal can be read."""
 
 import os
 from collections.abc import Mapping
+
+from sandbox import authority
 
 # Where distributions keep the bundle that OpenSSL, curl and others read (Debian, Fedora, Alpine, openSUSE).
 _BUNDLES = (
@@ -22,3 +25,15 @@ def host_bundle(environment: Mapping[str, str]) -> bytes:
             except OSError:
                 continue
     return b""
+
+
+def session_bundle(data: str, environment: Mapping[str, str], network: str) -> bytes:
+    """What a session with this kind of network trusts (PEM); empty, to leave what its base trusts, when the host has
+    no bundle. HostError when the installation's authority can't be kept.
+    """
+    bundle = host_bundle(environment)
+    if not bundle or network == "none":
+        return bundle
+    if not bundle.endswith(b"\n"):
+        bundle += b"\n"
+    return bundle + authority.ensure(data).certificate

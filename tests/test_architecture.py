@@ -93,6 +93,7 @@ PURE_MAY_IMPORT = {
 EFFECTS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
 
 TESTED_ELSEWHERE = {
+    "netpolicy.authority": "a type alone; see tests/netpolicy/test_certificates.py",
     "netpolicy.errors": "exception classes alone",
     "netpolicy.datagrams": "between network namespaces, in tests/netpolicy/lab_unrestricted.py",
     "pkgcache.errors": "exception classes alone",

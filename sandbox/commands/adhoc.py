@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from sandbox import blocklists, idmap, images, networks, paths
+from sandbox import blocklists, idmap, images, networks, paths, trust
 from sandbox.begin import Begun
 from sandbox.commands import arguments
 from sandbox.commands.arguments import Options
@@ -75,7 +75,8 @@ def _run(options: Options, begun: Begun) -> int:
         return _dry_run(options, request, ids, data)
     paths.prepare(data, ids)
     if _on_plain_host(request):
-        spec = _spec(options, request, RootFs(None), {}, policy_without_packages)
+        trusted = trust.session_bundle(data, os.environ, policy_without_packages.mode)
+        spec = _spec(options, request, RootFs(None), {}, policy_without_packages, trusted)
         return _session(options, request, spec, ids, data, policy_without_packages, begun)
     return _session_on_image(options, request, ids, data, begun)
 
@@ -101,9 +102,9 @@ def _session_on_image(options: Options, request: _Request, ids: "IdMap", data: s
         )
     with lease(image):
         policy = networks.make_policy(request.access, image.endpoints)
-        spec = _spec(
-            options, request, RootFs(image.base, tuple(image.layers)), dict(image.environment), policy
-        )
+        root = RootFs(image.base, tuple(image.layers))
+        trusted = trust.session_bundle(data, os.environ, policy.mode)
+        spec = _spec(options, request, root, dict(image.environment), policy, trusted)
         return _session(options, request, spec, ids, data, policy, begun)
 
 
@@ -198,10 +199,14 @@ def _wanted(options: Options, environment: "Environment | None") -> dict[str, tu
 
 
 def _spec(
-    options: Options, request: _Request, root: RootFs, extra: dict[str, str], policy: "Policy"
+    options: Options,
+    request: _Request,
+    root: RootFs,
+    extra: dict[str, str],
+    policy: "Policy",
+    trusted: bytes,
 ) -> RunSpec:
     from netpolicy.policy import listening_ports
-    from sandbox.trust import host_bundle
 
     shell = next((path for path in _SHELLS if os.path.exists((root.base or "") + path)), _SHELLS[-1])
     variables = {**base_environment(), "SHELL": shell, **extra}
@@ -218,7 +223,7 @@ def _spec(
         workspace=request.workspace,
         mounts=request.mounts,
         files=request.files,
-        ca_bundle=host_bundle(os.environ),
+        ca_bundle=trusted,
         timeout_s=request.timeout_s,
     )
 
@@ -285,7 +290,7 @@ def _dry_run(options: Options, request: _Request, ids: "IdMap", data: str) -> in
         else:
             lines.append("note     what is not built yet is left out below; a run builds it first")
     policy = networks.make_policy(request.access, endpoints)
-    spec = _spec(options, request, root, extra, policy)
+    spec = _spec(options, request, root, extra, policy, trust.host_bundle(os.environ))
     session = f"{data}/sessions/{ids.name}/…"
     layout = Layout(f"{session}/upper", f"{session}/work", f"{session}/stage", f"{session}/outputs", "")
     prepared = prepare(spec, ids, data, layout, spec.files)

@@ -14,6 +14,7 @@ from typing import Any
 
 import trustme
 
+from netpolicy.authority import Authority as WallAuthority
 from netpolicy.policy import ConnectTo, Policy, compile_policy
 from netpolicy.proxy import Listener, run
 from netpolicy.recent import NameServers
@@ -69,6 +70,7 @@ def session(
     max_connections: int | None = None,
     backlog: int = 128,
     name_servers: NameServers | None = None,
+    refusals: WallAuthority | None = None,
 ) -> Iterator[Session]:
     """Run a proxy in a thread. Its listeners have ports of their own; the policy's are what it believes in."""
     with contextlib.ExitStack() as stack:
@@ -96,6 +98,7 @@ def session(
                     log=log.fileno(),
                     session="s1",
                     resolve=resolve,
+                    authority=refusals,
                     timeouts=timeouts,
                     max_connections=max_connections,
                     name_servers=name_servers,

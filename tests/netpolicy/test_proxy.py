@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dns.message
@@ -17,6 +19,7 @@ import dns.query
 import pytest
 
 from netpolicy import proxy
+from netpolicy.certificates import make_authority
 from netpolicy.policy import Endpoint, compile_policy
 from tests.capabilities import need
 from tests.netpolicy.greetings import openssl_hello
@@ -218,21 +221,23 @@ _PRELOADED = """
 import socket, sys
 sys.path.insert(0, sys.argv[1])
 from netpolicy import proxy
+from netpolicy.authority import Authority
 from netpolicy.policy import ConnectTo, Endpoint, compile_policy
 
 class Refuse:
     def find_spec(self, name, *_):
         print("imported late:", name, file=sys.stderr)
 
-canary, control, *fds = map(int, sys.argv[2:])
+authority = Authority(sys.argv[2].encode(), sys.argv[3].encode())
+canary, control, *fds = map(int, sys.argv[4:])
 endpoints = [Endpoint("http", "127.0.0.1", 80, "apt", "/etc/apt/sources.list")]
 target = ConnectTo("a.test", None, "127.0.0.1", canary)
 policy = compile_policy("limited", ["a.test", "a.test:80"], endpoints, True, connect_to=[target])
 roles = (("tls", 443), ("http", 80), ("tcp", 5432), ("dns-tcp", 53), ("dns-udp", 53))
 listeners = [proxy.Listener(*role, socket.socket(fileno=fd)) for role, fd in zip(roles, fds)]
-proxy.preload()
+proxy.preload(authority)
 sys.meta_path.insert(0, Refuse())
-proxy.run(listeners, policy, control=socket.socket(fileno=control), log=1, session="s")
+proxy.run(listeners, policy, control=socket.socket(fileno=control), log=1, session="s", authority=authority)
 """
 
 
@@ -245,12 +250,19 @@ def test_after_preloading_nothing_is_imported_whatever_the_session_does() -> Non
         ours, theirs = socket.socketpair()
         ours.settimeout(PATIENCE)
         fds = [theirs.fileno(), *(each.fileno() for each in (*streams, datagrams))]
-        command = [sys.executable, "-I", "-c", _PRELOADED, str(ROOT), str(canary.port), *map(str, fds)]
+        refusals = [part.decode() for part in make_authority(datetime.now(UTC))]
+        numbers = map(str, (canary.port, *fds))
+        command = [sys.executable, "-I", "-c", _PRELOADED, str(ROOT), *refusals, *numbers]
         child = subprocess.Popen(command, pass_fds=fds, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         theirs.close()
         tls, http, tcp, names = (each.getsockname() for each in streams)
         for hello in (openssl_hello("a.test"), openssl_hello("d.test"), openssl_hello(None), b"junk"):
             say(tls, hello)
+        with socket.create_connection(tls, timeout=PATIENCE) as plain:
+            context = ssl._create_unverified_context()
+            with context.wrap_socket(plain, server_hostname="e.test") as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: e.test\r\n\r\n")
+                assert read_all(client).startswith(b"HTTP/1.1 403")
         for host in ("a.test", "d.test", "127.0.0.1", "a b"):
             say(http, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         say(http, b"junk\r\n\r\n")
@@ -270,7 +282,7 @@ def test_after_preloading_nothing_is_imported_whatever_the_session_does() -> Non
     }
     codes = sorted(each["code"] for each in summary["denied"])
     tls_codes, http_codes = (
-        ["no-name", "not-allowed", "not-tls"],
+        ["no-name", "not-allowed", "not-allowed", "not-tls"],
         ["malformed", "not-allowed", "private-address"],
     )
     assert codes == sorted([*tls_codes, *http_codes, "bad-name", "no-name"])

@@ -137,8 +137,9 @@ def test_a_name_that_is_not_allowed_is_refused_and_reported(
     where = (*servers.to(), *servers.to(DENIED))
     urls = [f"https://{name}/" for name in (DENIED, ALLOWED, DENIED)]
     done = either_sandbox.run("--allow", ALLOWED, *where, "--json", "--", PYTHON, "-c", CURL, *urls, env=env)
-    lines = done.out.splitlines()
-    assert [line for line in lines if not line.startswith("failed:")] == ["hello"]
+    answers = [line for line in done.out.splitlines() if line.startswith(("failed:", "hello"))]
+    assert answers == ["failed: 403 str", "hello", "failed: 403 str"], done
+    assert done.out.count(f"{DENIED} is not among the allowed hosts") == 2
     assert servers.heard == [f"tls {ALLOWED}"]
     said = [line for line in done.err.splitlines() if line.startswith("sandboxsh: denied")]
     assert len(said) == 1
