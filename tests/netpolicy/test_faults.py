@@ -60,7 +60,9 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         failing(streams.Stream._reached, lambda stream, _: stream._host == "bug.test"),
     ),
     "recording": lambda patch: patch.setattr(
-        streams.Stream, "_deny", failing(streams.Stream._deny, lambda stream, _: stream._host == "bug.test")
+        streams.Stream,
+        "_explain",
+        failing(streams.Stream._explain, lambda stream, _: stream._host == "bug.test"),
     ),
 }
 
