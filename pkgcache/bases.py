@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pkgcache import machine
 from pkgcache.errors import InputError, StoreError
 from pkgcache.names import HOST, KNOWN
-from pkgcache.records import BaseRecord, base_from_json
+from pkgcache.records import BaseRecord, Locked, base_from_json, packages_from_json
 from pkgcache.runner import Remove
 from pkgcache.store import Store, discard, explain, in_use
 
@@ -54,6 +54,16 @@ def read_record(store: Store, identity: str) -> BaseRecord | None:
         return None
     except OSError as error:
         raise explain(error, store) from error
+
+
+def read_packages(store: Store, record: BaseRecord) -> tuple[Locked, ...]:
+    """The packages that a base was made of, where that is known. Raises StoreError for a damaged list."""
+    path = f"{store.base(record.id)}/packages.json"
+    try:
+        with open(path, "rb") as file:
+            return packages_from_json(file.read(), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
 
 
 def root_of(store: Store, record: BaseRecord) -> str | None:

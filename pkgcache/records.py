@@ -87,6 +87,14 @@ def layer_from_json(text: str | bytes, where: str) -> LayerRecord:
         raise _damaged(where, str(error)) from None
 
 
+def packages_from_json(text: str | bytes, where: str) -> tuple[Locked, ...]:
+    """A list of packages, as it stands beside a base; `where` names the file in the StoreError for a damaged one."""
+    try:
+        return tuple(Locked(**package) for package in json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise _damaged(where, str(error)) from None
+
+
 _LATER = {"resolution"}
 """What an older version's records lack."""
 

@@ -94,6 +94,22 @@ def env_lock(context: click.Context, env: str, base_name: str | None, as_json: b
     click.echo(locks.to_json(lock) if as_json else locks.to_yaml(lock), nl=False)
 
 
+@env.command("sbom")
+@click.argument("env")
+@_base
+@click.pass_context
+def env_sbom(context: click.Context, env: str, base_name: str | None) -> None:
+    """Print a bill of materials of ENV, in CycloneDX's JSON: its base's packages and its layers'."""
+    from importlib import metadata
+
+    from sandbox import sbom
+
+    found = _find(context.obj(), env, base_name)
+    name = found.environment.name or os.path.basename(env)
+    subject = sbom.subject(found.place.data, found.place.ids, name, found.base, found.wanted)
+    click.echo(sbom.to_json(subject, metadata.version("sandboxsh")), nl=False)
+
+
 @env.command("outdated")
 @click.argument("env")
 @_base

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pkgcache.bases import list_bases, read_base, remove_base, root_of
+from pkgcache.bases import list_bases, read_base, read_packages, remove_base, root_of
 from pkgcache.build import build
 from pkgcache.errors import InputError, StoreError
-from pkgcache.records import BaseRecord
+from pkgcache.records import BaseRecord, Locked
 from pkgcache.store import Store, hold, open_store
 from tests.pkgcache.scripted import Scripted, add_base, installs_files, remove, standing
 
@@ -75,3 +75,14 @@ def test_removing_what_is_not_there_is_told(store: Store, name: str) -> None:
 def test_the_machine_itself_has_no_directory(store: Store) -> None:
     assert root_of(store, BaseRecord("host-1", "host")) is None
     assert root_of(store, BaseRecord("debian-1", "debian")) == f"{store.base('debian-1')}/root"
+
+
+def test_a_bases_packages_are_read_where_they_are_known(store: Store) -> None:
+    record = add_base(store)
+    assert read_packages(store, record) == ()
+    path = Path(store.base(record.id), "packages.json")
+    path.write_text('[{"name": "bash:amd64", "version": "5.2", "hash": ""}]')
+    assert read_packages(store, record) == (Locked("bash:amd64", "5.2"),)
+    path.write_text('[{"name": "bash"}]')
+    with pytest.raises(StoreError, match="damaged"):
+        read_packages(store, record)

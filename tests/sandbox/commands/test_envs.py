@@ -86,3 +86,10 @@ def test_a_lock_needs_layers(empty_data_dir: Path) -> None:
 def test_options_that_contradict_each_other_are_refused(built: Path) -> None:
     done = control(built, "env", "build", str(built / "some.yaml"), "--refresh", "--locked", "x")
     assert done.code == 2 and "--locked" in done.err
+
+
+def test_the_bill_of_materials_has_what_the_layers_have(built: Path) -> None:
+    done = control(built, "env", "sbom", str(built / "some.yaml"))
+    assert done.code == 0
+    found = sorted(entry["purl"] for entry in json.loads(done.out)["components"])
+    assert found == ["pkg:npm/tsx@1.0", "pkg:pypi/six@1.0"]
