@@ -144,8 +144,7 @@ class Stream:
         self._host = self._wall.destination(self._client) if host is None or self._protocol == "tcp" else host
         verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
         if not verdict.allow:
-            self._wall.denied(self._protocol, self._host, self._port, verdict)
-            self._explain(verdict)
+            self._deny(verdict)
             return
         assert host is not None
         self._rule = verdict.rule
@@ -157,6 +156,10 @@ class Stream:
         verdict = Verdict(False, str(error), None, "", error.code)
         self._wall.denied(self._protocol, self._host, self._port, verdict)
         self._turn_away(clienthello.ACCESS_DENIED)
+
+    def _deny(self, verdict: Verdict) -> None:
+        self._wall.denied(self._protocol, self._host, self._port, verdict)
+        self._explain(verdict)
 
     def _explain(self, verdict: Verdict) -> None:
         if self._protocol != "tls" or self._wall.refusals is None:

@@ -61,8 +61,8 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "recording": lambda patch: patch.setattr(
         streams.Stream,
-        "_explain",
-        failing(streams.Stream._explain, lambda stream, _: stream._host == "bug.test"),
+        "_deny",
+        failing(streams.Stream._deny, lambda stream, _: stream._host == "bug.test"),
     ),
 }
 
