@@ -93,7 +93,7 @@ ln -sfn /etc/ssl/certs/ca-certificates.crt /usr/lib/ssl/cert.pem
 echo sandbox > /etc/hostname
 rm -rf /var/cache/apt/*.bin /var/lib/apt/lists/* /var/log/bootstrap.log
 """
-_LIST = f"""dpkg-query -W -f '{MARK}package\t${{Package}}:${{Architecture}}\t${{Version}}\t\n'
+LIST = f"""dpkg-query -W -f '{MARK}package\t${{Package}}:${{Architecture}}\t${{Version}}\t\n'
 printf '{MARK}tool\tdebian\t%s\n' "$(cat /etc/debian_version)"
 command -v python3 >/dev/null && printf '{MARK}tool\tpython3\t%s\n' "$(python3 --version | cut -d' ' -f2)"
 command -v gcc >/dev/null && printf '{MARK}tool\tgcc\t%s\n' "$(gcc -dumpfullversion)"
@@ -203,7 +203,7 @@ def _make(
     if PROFILES[profile]:
         _install(world, PROFILES[profile], identity, root, log, phase)
     phase[0] = "probe"
-    found = probe(world, root, MANAGERS, log, extra=_LIST)
+    found = probe(world, root, MANAGERS, log, extra=LIST)
     record = BaseRecord(
         identity, name, suite, profile, now(), lines, report.tools(found), report.endpoints(found)
     )

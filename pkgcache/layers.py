@@ -88,7 +88,8 @@ def made(
     begun = time.monotonic()
     store = maker.store
     deadline = None if maker.timeout_s is None else begun + maker.timeout_s
-    world = World(store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline)
+    variables = dict(stand.base.environment)
+    world = World(store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline, variables)
     phase = ["begin"]
     with (
         workplace(store, maker.remove) as place,

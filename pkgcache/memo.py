@@ -10,14 +10,13 @@ import os
 from binascii import crc32
 from collections.abc import Mapping, Sequence
 
-from pkgcache.environment import ENVIRONMENT
 from pkgcache.image import Image
 from pkgcache.machine import traits
 from pkgcache.names import HOST, platform
 from pkgcache.runner import Endpoint
 from pkgcache.store import Store
 
-_FORMAT = "image 1"
+_FORMAT = "image 2"
 
 
 def recall(
@@ -83,6 +82,7 @@ def _path(store: Store, question: str) -> str:
 def _written(image: Image) -> list[str]:
     lines = [f"base\t{image.base}"] if image.base is not None else []
     lines.append(f"id\t{image.base_id}")
+    lines += [f"variable\t{name}\t{value}" for name, value in image.environment.items()]
     for name in ("layers", "keys", "held"):
         lines += [f"{name}\t{value}" for value in getattr(image, name)]
     for endpoint in image.endpoints:
@@ -95,12 +95,15 @@ def _read(lines: Sequence[str]) -> Image:
     identity = ""
     lists: dict[str, list[str]] = {"layers": [], "keys": [], "held": []}
     endpoints = []
+    environment: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition("\t")
         if name == "base":
             base = value
         elif name == "id":
             identity = value
+        elif name == "variable":
+            variable, _, environment[variable] = value.partition("\t")
         elif name == "endpoint":
             manager, scheme, host, port, source = value.split("\t", 4)
             endpoints.append(Endpoint(manager, scheme, host, int(port), source))
@@ -109,7 +112,7 @@ def _read(lines: Sequence[str]) -> Image:
     return Image(
         base,
         tuple(lists["layers"]),
-        ENVIRONMENT,
+        environment,
         tuple(endpoints),
         identity,
         tuple(lists["keys"]),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 from pkgcache import report
@@ -43,13 +43,15 @@ Progress = Callable[[Event], None]
 
 
 class World(NamedTuple):
-    """What all phases of one build share. `deadline` is a time.monotonic() value or None."""
+    """What all phases of one build share. `deadline` is a time.monotonic() value or None. `environment` has the
+    variables of the base's own, as an imported image has them."""
 
     store: Store
     runner: Runner
     endpoints: tuple[Endpoint, ...]
     allowed_hosts: tuple[str, ...]
     deadline: float | None
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 def module(manager: str) -> ModuleType:
@@ -115,7 +117,7 @@ def run_script(
         Job(
             root=root,
             argv=("/bin/sh", "-c", script, "sh", *arguments),
-            environment={**ENVIRONMENT, **BUILD_ENVIRONMENT},
+            environment={**world.environment, **ENVIRONMENT, **BUILD_ENVIRONMENT},
             scratch=scratch,
             in_place=in_place,
             endpoints=world.endpoints,

@@ -23,7 +23,8 @@ class BaseRecord(NamedTuple):
     """A base: `id` is unique to each build and part of every layer's key; `name` is what users call it.
 
     `sources` are the lines of its apt sources; `created` is RFC 3339 in UTC; `tools` maps a toolchain's program
-    to its version; `endpoints` are those of the package managers found in it.
+    to its version; `endpoints` are those of the package managers found in it. `environment` has the variables that
+    an imported image brings, as (name, value).
     """
 
     id: str
@@ -34,6 +35,7 @@ class BaseRecord(NamedTuple):
     sources: tuple[str, ...] = ()
     tools: Mapping[str, str] = MappingProxyType({})
     endpoints: tuple[Endpoint, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 class LayerRecord(NamedTuple):
@@ -71,8 +73,10 @@ def base_from_json(text: str | bytes, where: str) -> BaseRecord:
     """The reverse of `to_json`; `where` names the file in the StoreError for a damaged one."""
     data = _object(text, where, BaseRecord)
     try:
-        return BaseRecord(**data | {"sources": tuple(data["sources"]), "endpoints": _endpoints(data)})
-    except (TypeError, KeyError) as error:
+        values = {"sources": tuple(data["sources"]), "endpoints": _endpoints(data)}
+        variables = tuple((name, value) for name, value in data.get("environment", ()))
+        return BaseRecord(**data | values | {"environment": variables})
+    except (TypeError, KeyError, ValueError) as error:
         raise _damaged(where, str(error)) from None
 
 
@@ -95,7 +99,7 @@ def packages_from_json(text: str | bytes, where: str) -> tuple[Locked, ...]:
         raise _damaged(where, str(error)) from None
 
 
-_LATER = {"resolution"}
+_LATER = {"environment", "resolution"}
 """What an older version's records lack."""
 
 

@@ -65,7 +65,7 @@ def resolve(
         if base != HOST and base not in KNOWN:
             raise InputError(
                 f"there is no base '{base}'",
-                f"make it with: sandboxctl base build {base}; or use {', '.join(KNOWN)}",
+                f"make it with sandboxctl base build or base import, or use {', '.join(KNOWN)}",
             )
         return Resolution(
             base, None, tuple(Step(manager, specs, "", False) for manager, specs in wanted), platform
@@ -117,7 +117,7 @@ def image(store: Store, resolution: Resolution) -> Image:
     return Image(
         root_of(store, base),
         tuple(trees),
-        ENVIRONMENT,
+        {**dict(base.environment), **ENVIRONMENT},
         (*base.endpoints, *(endpoint for record in records for endpoint in record.endpoints)),
         base.id,
         tuple(step.key for step in resolution.steps),

@@ -74,6 +74,11 @@ class Result(NamedTuple):
 Runner = Callable[[Job], Result]
 """Raises an exception with `.hint` and `.exit_code` 125 when the isolation can't be set up."""
 
+Inside = Callable[[str, Callable[[], str]], str]
+"""Runs a function of ours in a process whose root directory is the given one and that has the session's ids; returns
+what it returned (up to 32 KiB). Nothing but that directory and what was opened before can be reached there. Raises as a
+Runner does."""
+
 Remove = Callable[[str], None]
 """Removes a tree whose files may belong to other ids; a path that is not there is no error."""
 

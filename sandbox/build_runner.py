@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from netpolicy.policy import Endpoint, Policy, compile_policy, listening_ports
-from pkgcache.runner import Job, Remove, Result, Runner
+from pkgcache.runner import Inside, Job, Remove, Result, Runner
 from sandbox import session
+from sandbox.confined import inside
 from sandbox.idmap import IdMap
 from sandbox.removal import remove_tree
-from sandbox.spec import SESSION, HostMount, RootFs, RunSpec, base_environment
+from sandbox.spec import SESSION, HostMount, RootFs, RunSpec, session_environment
 from sandbox.stdio import collect
 from sandbox.trust import session_bundle
 
@@ -23,7 +24,7 @@ def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner
         spec = RunSpec(
             root=RootFs(job.root.base, tuple(job.root.layers), job.in_place),
             command=tuple(job.argv),
-            environment=tuple({**base_environment(), **job.environment}.items()),
+            environment=tuple(session_environment(job.environment).items()),
             network=policy.mode,
             listeners=listening_ports(policy),
             mounts=tuple(
@@ -45,6 +46,11 @@ def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner
         return Result(report.outcome.code, refused)
 
     return runner
+
+
+def make_inside(ids: IdMap) -> Inside:
+    """Runs work of ours on trees whose files belong to ``ids``, seeing nothing else."""
+    return lambda root, work: inside(ids, root, work)
 
 
 def make_remove(ids: IdMap) -> Remove:

@@ -51,6 +51,14 @@ def endpoints(data: str, ids: IdMap, base: str, wanted: Wanted) -> "tuple[Endpoi
     return image(store(data, ids), found).endpoints if found.ready else None
 
 
+def exported_environment(image: "Image") -> dict[str, str]:
+    """The variables of an image's own, for those who run it elsewhere."""
+    from sandbox.spec import session_environment
+
+    own = dict(image.environment)
+    return {**own, "PATH": session_environment(own)["PATH"]}
+
+
 def make(
     data: str,
     ids: IdMap,

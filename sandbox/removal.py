@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import stat
 from collections.abc import Callable
 from typing import TypeVar
@@ -65,10 +66,18 @@ def _in_child(ids: IdMap, work: Callable[[], None], *, translated: bool) -> None
         if translated:
             idmap.write_maps(pid, ids)
         os.write(go_write, b"g")
-    finally:
         os.close(go_write)
-        with open(told, "rb") as pipe:
+        go_write = -1
+        with open(told, "rb", closefd=False) as pipe:
             message = pipe.read().decode()
+    except BaseException:
+        # Interrupted: the work must not go on in a place that the caller now tidies up.
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        if go_write >= 0:
+            os.close(go_write)
+        os.close(told)
         status = os.waitpid(pid, 0)[1]
     if status != 0:
         raise SetupError(message or f"a helper process ended with status {status}")

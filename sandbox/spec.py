@@ -1,5 +1,6 @@
 """What a session is to be: the run specification that everything else is derived from. Plain values, no effects."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 DEFAULT_PATH = (
@@ -105,3 +106,15 @@ def base_environment(path: str = DEFAULT_PATH) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         **trust,
     }
+
+
+def session_environment(image: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a session on an image that brings its own: they add to what every session has.
+
+    An image's PATH comes first, and what it lacks of the usual one after it. An image may choose its language.
+    """
+    own = base_environment()
+    path = [*image.get("PATH", "").split(":"), *DEFAULT_PATH.split(":")]
+    own["PATH"] = ":".join(dict.fromkeys(folder for folder in path if folder))
+    own["LANG"] = image.get("LANG", own["LANG"])
+    return {**image, **own}

@@ -57,7 +57,20 @@ def _program(name: str) -> Probe:
     return functools.cache(probe)
 
 
-for _name in ("mmdebstrap", "openssl", "curl", "git", "nft", "ip", "pip3", "npm", "podman", "bwrap", "pasta"):
+for _name in (
+    "mmdebstrap",
+    "openssl",
+    "curl",
+    "git",
+    "nft",
+    "ip",
+    "pip3",
+    "npm",
+    "podman",
+    "bwrap",
+    "pasta",
+    "umoci",
+):
     _PROBES[_name] = _program(_name)
 
 

@@ -43,6 +43,7 @@ PURE = (
     "pkgcache.managers.pip",
     "pkgcache.lock",
     "pkgcache.manifest",
+    "pkgcache.oci",
     "pkgcache.recipe",
     "pkgcache.records",
     "pkgcache.report",

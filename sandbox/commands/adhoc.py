@@ -11,7 +11,7 @@ from sandbox.commands.arguments import Options
 from sandbox.commands.failures import tell
 from sandbox.errors import InputError
 from sandbox.networks import Access
-from sandbox.spec import WORKSPACE, HostMount, RootFs, RunSpec, Workspace, base_environment
+from sandbox.spec import WORKSPACE, HostMount, RootFs, RunSpec, Workspace, session_environment
 
 if TYPE_CHECKING:
     from netpolicy.policy import Policy
@@ -209,7 +209,7 @@ def _spec(
     from netpolicy.policy import listening_ports
 
     shell = next((path for path in _SHELLS if os.path.exists((root.base or "") + path)), _SHELLS[-1])
-    variables = {**base_environment(), "SHELL": shell, **extra}
+    variables = {**session_environment(extra), "SHELL": shell}
     if any(os.isatty(fd) for fd in (0, 1, 2)):
         variables.update((name, os.environ[name]) for name in ("TERM", "COLORTERM") if name in os.environ)
     variables.update(request.variables)

@@ -5,13 +5,15 @@ import os
 import click
 
 from sandbox import images
+from sandbox.commands.exporting import compression, write_image
 from sandbox.commands.place import prepared
 from sandbox.commands.progress import Progress
+from sandbox.errors import InputError
 
 
 @click.group()
 def base() -> None:
-    """What sessions stand on: the machine itself (host), or a Debian of your own."""
+    """What sessions stand on: the machine itself (host), a Debian of your own, or what you import."""
 
 
 @base.command("list")
@@ -98,6 +100,57 @@ def base_build(
             progress=progress.show,
         )
     click.echo(f"{record.name} {record.id}")
+
+
+@base.command("import")
+@click.argument("name")
+@click.argument("path")
+@click.option("--tag", metavar="TAG", help="Which image of an OCI layout that has several.")
+@click.option(
+    "--replace", is_flag=True, help="Take the name from a base that has it; sessions on that keep it."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def base_import(
+    context: click.Context, name: str, path: str, tag: str | None, replace: bool, quiet: bool
+) -> None:
+    """Make the base NAME from PATH: an archive of a root file system (tar, also gz, xz, zst, bz2), or the directory of
+    an OCI image layout."""
+    from pkgcache.imported import import_base
+    from sandbox.build_runner import make_inside, make_remove, make_runner
+
+    place = prepared(context)
+    with Progress(quiet=quiet) as progress:
+        record = import_base(
+            images.store(place.data, place.ids),
+            name,
+            path,
+            inside=make_inside(place.ids),
+            runner=make_runner(place.ids, place.data, os.environ),
+            remove=make_remove(place.ids),
+            tag=tag,
+            replace=replace,
+            progress=progress.show,
+        )
+    click.echo(f"{record.name} {record.id}")
+
+
+@base.command("export")
+@click.argument("name")
+@click.argument("directory")
+@compression
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def base_export(context: click.Context, name: str, directory: str, compression: str, quiet: bool) -> None:
+    """Write the base NAME to DIRECTORY, as an OCI image layout with the tag NAME."""
+    from pkgcache.resolve import image, resolve
+
+    place = prepared(context)
+    store = images.store(place.data, place.ids)
+    found = resolve(store, name)
+    if not found.ready:
+        raise InputError(f"there is no base '{name}' yet", hint=f"make it with: sandboxctl base build {name}")
+    click.echo(write_image(place, image(store, found), directory, name, compression, quiet=quiet))
 
 
 @base.command("remove")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sandbox import images
+from sandbox.commands.exporting import compression, write_image
 from sandbox.commands.place import Place, prepared
 from sandbox.commands.progress import Progress
 
@@ -142,3 +143,34 @@ def env_outdated(context: click.Context, env: str, base_name: str | None, as_jso
             click.echo(f"{manager:5}  {sentence(change)}")
     if not any(changes for _, changes in moved):
         click.echo("nothing has moved")
+
+
+@env.command("export")
+@click.argument("env")
+@click.argument("directory")
+@_base
+@compression
+@_quiet
+@click.pass_context
+def env_export(
+    context: click.Context, env: str, directory: str, base_name: str | None, compression: str, quiet: bool
+) -> None:
+    """Write ENV to DIRECTORY, as an OCI image layout: a layer for the base and one for each package manager. What is
+    not built yet is built first."""
+    from pkgcache.oci import tag_for
+
+    found = _find(prepared(context), env, base_name)
+    networking = found.environment.networking
+    with Progress(quiet=quiet) as progress:
+        image = images.make(
+            found.place.data,
+            found.place.ids,
+            found.base,
+            found.wanted,
+            environment=os.environ,
+            allowed_hosts=networking.allowed_hosts,
+            need_endpoints=networking.allow_package_managers,
+            progress=progress.show,
+        )
+    tag = tag_for(found.environment.name)
+    click.echo(write_image(found.place, image, directory, tag, compression, quiet=quiet))

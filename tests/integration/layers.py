@@ -89,7 +89,7 @@ class Place(NamedTuple):
             timeout_s=120,
             output=said.extend,
         )
-        return self.run_job(job).exit_code, said.decode()
+        return self.run_job(job).exit_code, said.decode("utf-8", "surrogateescape")
 
 
 def say(line: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pkgcache.bases import list_bases, read_base, remove_base
+from pkgcache.debian import build_base
 from pkgcache.errors import BuildError, HostError
 from pkgcache.image import Image, lease
 from pkgcache.memo import recall
@@ -162,16 +163,6 @@ def test_what_was_built_before_a_failure_stays(place: Place) -> None:
     assert place.build("debian", {"npm": ["is-number"]}, runner=never).keys
 
 
-def test_services_do_not_start_and_owners_can_be_changed_in_either_id_mode(either: Place) -> None:
-    image = either.build("debian-minimal", {"apt": ["dbus", "openssh-server"]})
-    assert "invoke-rc.d: policy-rc.d denied" in Path(either.store.layer(image.keys[0]), "log").read_text()
-    code, said = either.run(
-        image, "dbus-daemon --version | head -n 1; test -e /etc/ssh/ssh_host_ed25519_key; sshd -V"
-    )
-    assert "D-Bus" in said and code == 0, said
-    assert either.build("debian-minimal", {"apt": ["openssh-server", "dbus"]}, runner=never) == image
-
-
 def test_a_minimal_base_without_the_manager_says_what_to_do(either: Place) -> None:
     with pytest.raises(HostError, match="there is no npm in this base") as failed:
         either.build("debian-minimal", {"npm": ["tsx"]})
@@ -241,3 +232,23 @@ def test_a_first_base_is_made_once_and_a_killed_one_never_used(empty_data_dir: P
     assert code == 0 and said.strip(), said
     remove_base(place.store, "debian-minimal", remove=place.remove)
     assert list_bases(place.store) == () and os.listdir(f"{place.store.path}/bases") == []
+
+
+def test_a_base_of_another_release_from_a_mirror_of_ones_own(place: Place) -> None:
+    place.build("debian-minimal", {})
+    known = read_base(place.store, "debian-minimal")
+    assert known is not None
+    mirror = next(word for line in known.sources for word in line.split() if "://" in word)
+    options = {"suite": "bookworm", "profile": "minimal", "mirror": mirror}
+    record = build_base(place.store, "older", runner=place.run_job, remove=place.remove, **options)
+    try:
+        assert (record.suite, record.tools["debian"].partition(".")[0]) == ("bookworm", "12")
+        assert all(mirror in line for line in record.sources)
+        image = place.build("older", {"apt": ["hello"]})
+        assert place.run(image, "hello && . /etc/os-release && test $VERSION_CODENAME = bookworm")[0] == 0
+        with pytest.raises(BuildError):
+            options["suite"] = "no-such-release"
+            build_base(place.store, "none", runner=place.run_job, remove=place.remove, **options)
+        assert read_base(place.store, "none") is None and work_left(place) == []
+    finally:
+        remove_base(place.store, "older", remove=place.remove)

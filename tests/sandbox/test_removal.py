@@ -1,6 +1,7 @@
 """Trees are removed whole, whoever owns what is in them, and nothing beside them."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,27 @@ def test_a_link_in_place_of_a_closed_directory_is_not_opened_up(tmp_path: Path) 
     finally:
         os.close(folder)
     assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o500
+
+
+class Interrupted(BaseException):
+    """As a signal's handler raises it."""
+
+
+def test_the_work_ends_with_the_callers_patience(tmp_path: Path, ids: IdMap) -> None:
+    """The child is gone when the interruption gets through: this test would otherwise wait for ever."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted
+
+    def work() -> None:
+        os.kill(os.getppid(), signal.SIGUSR1)
+        signal.pause()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            as_owner(ids, work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
