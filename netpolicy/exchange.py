@@ -15,6 +15,7 @@ from netpolicy.policy import Request, Verdict, decide
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, WRITE
 from netpolicy.relay import RESET
+from netpolicy.tunnel import Tunnel
 from netpolicy.upstream import MAX_HEAD, Outbox, Upstream
 from netpolicy.wall import Farewell, Wall, hang_up
 
@@ -51,7 +52,7 @@ class HttpConnection:
         self._request: h11.Request | None = None
         self._forward: Forward | None = None
         self._verdict: Verdict | None = None
-        self._reach: Reach | None = None
+        self._reach: Reach | Tunnel | None = None
         self._upstream: Upstream | None = None
         self._answered = False
         self._farewell: Farewell | None = None
@@ -212,7 +213,7 @@ class HttpConnection:
         if not verdict.allow:
             self._deny(forward.host, verdict)
             return
-        self._forward = forward
+        self._forward = forward = self._wall.rewritten(forward, self._port)
         self._verdict = verdict
         if self._upstream is not None and self._upstream.host == forward.host:
             self._send_head()
@@ -222,7 +223,7 @@ class HttpConnection:
     def _connect(self, forward: Forward) -> None:
         self._drop_upstream()
         self._phase = Phase.REACHING
-        self._reach = self._wall.reach(forward.host, self._port, self._reached)
+        self._reach = self._wall.reach(forward.host, self._port, self._reached, plain=True)
 
     def _reached(self, result: socket.socket | Unreachable) -> None:
         self._reach = None

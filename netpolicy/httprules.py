@@ -53,6 +53,17 @@ def read_request(
     return Forward(host, path, _forwarded(headers))
 
 
+def through_proxy(forward: Forward, port: int, authorization: bytes) -> Forward:
+    """The request as the host's own proxy takes it (RFC 9112 3.2.2), with that proxy's credentials alone."""
+    host = f"[{forward.host}]" if ":" in forward.host else forward.host
+    place = host if port == 80 else f"{host}:{port}"
+    path = b"" if forward.target == b"*" else forward.target
+    headers = [(name, value) for name, value in forward.headers if name != b"proxy-authorization"]
+    if authorization:
+        headers.append((b"proxy-authorization", authorization))
+    return Forward(forward.host, b"http://" + place.encode("ascii") + path, headers)
+
+
 def response_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """The headers of a response less those that concern one connection alone.
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from netpolicy.audit import Audit
+from netpolicy.hostproxy import HostProxies
 from netpolicy.policy import Policy, Role, protocol_for, request_for
 from netpolicy.reactor import READ, Reactor
 from netpolicy.recent import NameServers, RecentNames, parse_name_servers
@@ -69,12 +70,14 @@ def run(
     timeouts: Timeouts = Timeouts(),  # noqa: B008
     max_connections: int | None = None,
     name_servers: NameServers | None = None,
+    host_proxies: HostProxies | None = None,
 ) -> None:
     """Serve until `control` reads b"finish" or its end; then send the summary on it as JSON and shut it down.
 
     What the session had queued by then is still judged and recorded. `log` is a descriptor that gets one JSON line
     for each decision, up to MAX_LOG octets. `resolve` maps a name to addresses as text, in threads.
     `name_servers` (the host's, when None) are asked what an unrestricted session asks.
+    `host_proxies` are dialled through, by name; what they resolve a name to is not seen here.
     `own_addresses` are dialled for no name, like those that the kernel knows as this machine's. With `authority`, a
     denied name is told why inside TLS; without, it gets a TLS alert. Raises the soft limit on descriptors.
     The caller keeps and closes the listeners, `control` and `log`.
@@ -94,6 +97,7 @@ def run(
             RecentNames(),
             name_servers or host_name_servers,
             None if authority is None else _Refusals(authority),
+            host_proxies,
         )
         door = _Door(wall, listeners, max_connections or _room())
         try:
@@ -140,6 +144,7 @@ def preload(authority: Authority | None = None) -> None:
     import netpolicy.forwarder
     import netpolicy.nameserver
     import netpolicy.streams
+    import netpolicy.tunnel
 
     assert all((encodings.idna, json, queue, resource, threading, netpolicy))
     if authority is not None:

@@ -40,6 +40,7 @@ class Reach:
     """One attempt to connect to a name; `done` is called once, with the socket or why not, unless cancelled.
 
     Addresses are tried one after the other, the next one as soon as one fails or has taken a quarter second.
+    `trusted`: the host's own configuration names this target; none of its addresses is refused.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Reach:
         host: str,
         port: int,
         done: Callable[[socket.socket | Unreachable], None],
+        trusted: bool = False,
     ) -> None:
+        self._trusted = trusted
         self._reactor = reactor
         self._policy = policy
         self._own = own
@@ -67,7 +70,7 @@ class Reach:
         self._stagger: Timer | None = None
         self._last_error = ""
         self._deadline: Timer
-        target = target_for(policy, host, port)
+        target = None if trusted else target_for(policy, host, port)
         if target is not None:
             self._port = port if target.to_port is None else target.to_port
             self._deadline = reactor.after(0, lambda: self._dial([target.address]))
@@ -94,7 +97,10 @@ class Reach:
             self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
             return
         addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
-        verdicts = {each: refusal(self._policy, each, self._private, self._own) for each in addresses}
+        verdicts = {
+            each: None if self._trusted else refusal(self._policy, each, self._private, self._own)
+            for each in addresses
+        }
         open_ones = [each for each in addresses if verdicts[each] is None]
         if open_ones:
             self._dial(_alternate(open_ones))

@@ -17,6 +17,7 @@ from netpolicy.wall import Farewell, Wall, hang_up
 
 if TYPE_CHECKING:
     from netpolicy.explained import Explanation
+    from netpolicy.tunnel import Tunnel
 
 _CHUNK = 16_384
 
@@ -62,7 +63,7 @@ class Stream:
         self._host = ""
         self._rule: Rule | Block | None = None
         self._first = bytearray()
-        self._reach: Reach | None = None
+        self._reach: Reach | Tunnel | None = None
         self._farewell: Farewell | Explanation | None = None
         self._reader: clienthello.HelloReader | None = None
         self._relay: Relay | None = None

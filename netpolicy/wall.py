@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netpolicy.audit import Audit, Decision, denied
 from netpolicy.blocklist import Block
-from netpolicy.policy import Policy, Rule, Verdict
+from netpolicy.hostproxy import HostProxies, HostProxy, choose
+from netpolicy.policy import Policy, Rule, Verdict, target_for
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Reactor
 from netpolicy.recent import NameServers, RecentNames
@@ -20,6 +21,9 @@ from netpolicy.synthetic import SyntheticNames
 
 if TYPE_CHECKING:
     from ssl import SSLContext
+
+    from netpolicy.httprules import Forward
+    from netpolicy.tunnel import Tunnel
 
 
 class Timeouts(NamedTuple):
@@ -56,8 +60,27 @@ class Wall(NamedTuple):
     recent: RecentNames
     name_servers: NameServers
     refusals: Refusals | None = None
+    host_proxies: HostProxies | None = None
 
-    def reach(self, host: str, port: int, done: Callable[[socket.socket | Unreachable], None]) -> Reach:
+    def reach(
+        self, host: str, port: int, done: Callable[[socket.socket | Unreachable], None], plain: bool = False
+    ) -> Reach | Tunnel:
+        """Connect to a host that was allowed. `plain`: for plain HTTP, see `rewritten`."""
+        proxy = self._host_proxy(host, port, plain)
+        if proxy is not None:
+            from netpolicy.tunnel import Tunnel
+
+            return Tunnel(self, proxy, host, port, plain, done)
+        return self.dial(host, port, done)
+
+    def dial(
+        self,
+        host: str,
+        port: int,
+        done: Callable[[socket.socket | Unreachable], None],
+        trusted: bool = False,
+    ) -> Reach:
+        """Connect directly. `trusted`: the host's own configuration names it, and no address of it is refused."""
         return Reach(
             self.reactor,
             self.policy,
@@ -68,7 +91,23 @@ class Wall(NamedTuple):
             host,
             port,
             done,
+            trusted,
         )
+
+    def rewritten(self, forward: Forward, port: int) -> Forward:
+        """A request as it goes out: in absolute form where the host's proxy takes it."""
+        proxy = self._host_proxy(forward.host, port, plain=True)
+        if not isinstance(proxy, HostProxy):
+            return forward
+        from netpolicy.httprules import through_proxy
+
+        return through_proxy(forward, port, proxy.authorization)
+
+    def _host_proxy(self, host: str, port: int, plain: bool) -> HostProxy | str | None:
+        if self.host_proxies is None or target_for(self.policy, host, port) is not None:
+            return None
+        known = self.recent.name_of(host)
+        return choose(self.host_proxies, known or host, port, plain)
 
     def wanted(self, client: socket.socket) -> str | None:
         """What the policy judges when no greeting names a host: the address itself where sessions look names up."""

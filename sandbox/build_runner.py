@@ -16,7 +16,7 @@ from sandbox.trust import session_bundle
 
 
 def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner:
-    """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for where its CAs are."""
+    """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for its CAs and its proxy."""
     bundle = session_bundle(data, environment, "limited")
 
     def runner(job: Job) -> Result:
@@ -37,7 +37,7 @@ def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner
         for mount in job.mounts:
             if mount.writable:
                 _hand_over(mount.source, ids)
-        report = session.run(spec, ids, data, policy, lambda: collect(job.output))
+        report = session.run(spec, ids, data, policy, lambda: collect(job.output), environment=environment)
         if job.scratch is not None:
             _leave_only_changes(job.scratch, ids)
         if report.message:

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
+from netpolicy.hostproxy import HostProxies
 from netpolicy.policy import Policy
 from sandbox.descriptors import close_all_but
 from sandbox.errors import HostError
@@ -42,9 +43,17 @@ class Summary(NamedTuple):
 class Egress:
     """The listeners of one session and the proxy that serves them; both gone at the end of the ``with`` block."""
 
-    def __init__(self, policy: Policy, session: str, log: int | None, data: str) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        session: str,
+        log: int | None,
+        data: str,
+        host_proxies: HostProxies | None = None,
+    ) -> None:
         self.data = data
         self.policy = policy
+        self.host_proxies = host_proxies
         self.session = session
         self.log = log
         self._listening: list[Listening] = []
@@ -175,6 +184,7 @@ class Egress:
                 log=self.log,
                 session=self.session,
                 authority=authority,
+                host_proxies=self.host_proxies,
             )
             code = 0
         finally:

@@ -2,10 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from netpolicy.hostproxy import read_proxies
 from netpolicy.policy import Policy
 from sandbox import ground, launch
 from sandbox.begin import Begun, begin
@@ -43,12 +45,14 @@ def run(
     outputs_to: str | None = None,
     log: int | None = None,
     begun: Begun | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """Run one session and return its report.
 
     ``data``: the prepared data directory. ``connect`` says what the command's standard streams are. ``outputs_to``:
     a directory that gets what the command left in /mnt/session/outputs. ``log``: a descriptor for one JSON line a
-    network decision. ``begun``: process 1, when it was made beforehand.
+    network decision. ``begun``: process 1, when it was made beforehand. ``environment``: the caller's, for the
+    proxy that the host gets out by (HTTPS_PROXY and the like).
     HostError, SetupError or InputError when the session could not be started.
     """
     now = time.monotonic()
@@ -68,7 +72,8 @@ def run(
         from sandbox.egress import Egress
         from sandbox.supervise import supervise
 
-        with Egress(policy, os.path.basename(directory.path), log, data) as egress:
+        proxies = read_proxies(environment)
+        with Egress(policy, os.path.basename(directory.path), log, data, proxies) as egress:
             outcome, message = supervise(running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=now)
             summary = egress.finish()
         collected, left_behind = 0, list[str]()

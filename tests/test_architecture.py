@@ -26,6 +26,7 @@ PURE = (
     "netpolicy.dns",
     "netpolicy.dnsreply",
     "netpolicy.errors",
+    "netpolicy.hostproxy",
     "netpolicy.hosts",
     "netpolicy.httprules",
     "netpolicy.packets",

@@ -121,7 +121,15 @@ def _session(
 
     log = _open_log(options.value("egress-log"))
     report = session.run(
-        spec, ids, data, policy, stdio.connect, outputs_to=request.outputs, log=log, begun=begun
+        spec,
+        ids,
+        data,
+        policy,
+        stdio.connect,
+        outputs_to=request.outputs,
+        log=log,
+        begun=begun,
+        environment=os.environ,
     )
     _close(options, report)
     return report.outcome.code

@@ -15,6 +15,7 @@ from typing import Any
 import trustme
 
 from netpolicy.authority import Authority as WallAuthority
+from netpolicy.hostproxy import HostProxies
 from netpolicy.policy import ConnectTo, Policy, compile_policy
 from netpolicy.proxy import Listener, run
 from netpolicy.recent import NameServers
@@ -71,6 +72,7 @@ def session(
     backlog: int = 128,
     name_servers: NameServers | None = None,
     refusals: WallAuthority | None = None,
+    host_proxies: HostProxies | None = None,
 ) -> Iterator[Session]:
     """Run a proxy in a thread. Its listeners have ports of their own; the policy's are what it believes in."""
     with contextlib.ExitStack() as stack:
@@ -102,6 +104,7 @@ def session(
                     timeouts=timeouts,
                     max_connections=max_connections,
                     name_servers=name_servers,
+                    host_proxies=host_proxies,
                 )
             except BaseException as error:  # handed to the test's own thread below
                 failures.append(error)

@@ -363,3 +363,59 @@ def test_the_proxy_is_gone_with_its_session(sandbox: Sandbox, servers: Servers) 
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in helpers), "the end of the proxy")
     eventually(lambda: not marked(number), "the end of the session")
     sandbox.ok("--", "true")
+
+
+def test_the_hosts_own_proxy_is_dialled_through_by_name(either_sandbox: Sandbox, servers: Servers) -> None:
+    """As in a company's network, where no name resolves and nothing leaves but by that proxy."""
+    heads: list[str] = []
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            with client:
+                client.settimeout(10)
+                data = b""
+                while b"\r\n\r\n" not in data:
+                    data += client.recv(65536)
+                heads.append(data.decode())
+                with socket.create_connection((servers.host.strip("[]"), servers.tls), timeout=10) as there:
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    _carry(client, there)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        address = f"http://name:secret@127.0.0.1:{listening.getsockname()[1]}"
+        env = {"SSL_CERT_FILE": servers.authority, "HTTPS_PROXY": address, "NO_PROXY": "", "https_proxy": ""}
+        command = ("--", PYTHON, "-c", CURL, f"https://{ALLOWED}/", f"https://{DENIED}/")
+        done = either_sandbox.run("--allow", ALLOWED, "--json", *command, env=env)
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert done.out.splitlines()[0] == "hello", done
+    assert "failed" in done.out.splitlines()[1]
+    assert servers.heard == [f"tls {ALLOWED}"]
+    assert [head.split("\r\n")[0] for head in heads] == [f"CONNECT {ALLOWED}:443 HTTP/1.1"]
+    assert "Proxy-Authorization: Basic bmFtZTpzZWNyZXQ=" in heads[0]
+    assert "secret" not in done.err
+    variables = either_sandbox.sh("env", env=env)
+    assert "PROXY" not in variables.upper().replace("GOPROXY", "")
+
+
+def _carry(one: socket.socket, other: socket.socket) -> None:
+    """Until either side has ended."""
+    back = threading.Thread(target=_pour, args=(other, one))
+    back.start()
+    _pour(one, other)
+    back.join()
+
+
+def _pour(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
