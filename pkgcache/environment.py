@@ -13,6 +13,7 @@ GO_MODULES = f"{PREFIX}/share/go/mod"
 
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
+        "CARGO_INSTALL_ROOT": PREFIX,
         "GOMODCACHE": GO_MODULES,
         "NODE_PATH": f"{PREFIX}/lib/node_modules",
         "npm_config_prefix": PREFIX,

@@ -32,11 +32,42 @@ class Phase(NamedTuple):
 CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache /root/.npm; true\n"
 """The end of every phase that is kept: temporary files are no part of a layer."""
 
-UNREACHABLE = (
-    "dial tcp|lookup .* on |onnection (refused|reset)|could not resolve|etwork is unreachable|timed out|timeout|EOF|"
-    "TLS handshake|Bad Gateway|Service Unavailable"
+_UNREACHABLE = (
+    "dial tcp|lookup .* on |ouldn.t (resolve|connect)|ould not resolve|onnection (refused|reset)|"
+    "etwork is unreachable|timed out|timeout|EOF|TLS handshake|Bad Gateway|Service Unavailable"
 )
-"""What managers say (an extended regular expression) when a server did not answer: nothing that a server decided."""
+# What managers say (an extended regular expression) when a server did not answer: nothing that a server decided.
+
+UNREACHED = (
+    r"^sandbox: (?P<package>\S+): its servers can't be reached",
+    "its servers can't be reached, and nothing of it is kept",
+)
+"""Pattern and meaning of what `settle` says at the end of a phase without the network that it needs."""
+
+
+def settle(cache: str, plan: str) -> str:
+    """Shell text that defines `settle`: what the package "$spec" came to goes to the file `plan`, or the phase ends.
+
+    /tmp/found has it, one line, or is empty; /tmp/said is what the manager said. What a package came to is kept in
+    the directory `cache`, too, and read from there when the manager's servers did not answer.
+    """
+    return f"""mkdir -p {cache}/resolved /var/tmp && : > {plan} || exit
+settle() {{
+  kept={cache}/resolved/$(printf %s "$spec" | sha256sum | cut -c1-64)
+  if test -s /tmp/found; then
+    cp /tmp/found "$kept.$$" && mv "$kept.$$" "$kept" || exit
+  elif ! grep -Eq "{_UNREACHABLE}" /tmp/said; then
+    exit 1
+  elif test -e "$kept"; then
+    echo "the servers can't be reached: $spec as it was last resolved"
+  else
+    echo "sandbox: $spec: its servers can't be reached, and nothing of it is kept"
+    exit 1
+  fi
+  cat "$kept" >> {plan} || exit
+}}
+"""
+
 
 MISSING = 90
 """The exit code of a phase whose manager is not there."""

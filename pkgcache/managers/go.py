@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.environment import GO_MODULES, PREFIX
-from pkgcache.recipe import CLEAN, UNREACHABLE, Cache, Phase, require
+from pkgcache.recipe import CLEAN, UNREACHED, Cache, Phase, require, settle
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
@@ -48,7 +48,7 @@ library() {
 # What `go install -n` would do tells the version of the module that the package is in, and the toolchain that Go
 # changed to: among its files, the first one whose path is the package's own, less a version, is in that module.
 _RESOLVED = r"""resolved() {
-  awk -v modules="$GOMODCACHE/" -v path="$(escaped "$path")" '
+  awk -v modules="$GOMODCACHE/" -v path="$(escaped "$path")" -v named="$path" '
     BEGIN {
       toolchain = "-"
       count = split(path, part, "/")
@@ -77,7 +77,7 @@ _RESOLVED = r"""resolved() {
       while (match(version, /![a-z]/))
         version = substr(version, 1, RSTART - 1) toupper(substr(version, RSTART + 1, 1)) substr(version, RSTART + 2)
       if (version == "") exit 1
-      printf "program\t%s\t%s\n", version, toolchain
+      printf "%s\tprogram\t%s\t%s\n", named, version, toolchain
     }
   ' /tmp/said
 }
@@ -93,37 +93,28 @@ resolved_library() {
   version=$(go list -m -f '{{.Version}}' "$path" 2>/dev/null || go list -f '{{.Module.Version}}' "$path") || return
   toolchain=$(go env GOVERSION)
   test "$toolchain" != "$(cd /tmp && go env GOVERSION)" || toolchain=-
-  printf 'library\t%s\t%s\n' "$version" "$toolchain"
+  printf '%s\tlibrary\t%s\t%s\n' "$path" "$version" "$toolchain"
 }
 """
 # Everything that compiling needs is loaded, and so downloaded and verified as Go is set up to, but not compiled.
 # What a query like `latest` came to is kept, for when the servers can't be asked.
-_DOWNLOAD = f"""{require("go", "command -v go")}{_SETTINGS}{_RESOLVED}
+_DOWNLOAD = f"""{require("go", "command -v go")}{_SETTINGS}{_RESOLVED}{settle(_CACHE, _PLAN)}
 export GOMODCACHE={_MODULES} GOFLAGS="$flags -modcacherw"
-mkdir -p {_CACHE}/resolved /var/tmp && : > {_PLAN} || exit
 for spec in "$@"; do
-  path=${{spec%@*}} found=
-  kept={_CACHE}/resolved/$(printf %s "$spec" | sha256sum | cut -c1-64)
-  cd /tmp
-  {{ go install -n "$spec" 2>&1; echo $? > /tmp/status; }} |
-    awk '/^(go: |package |\\tserver)/ {{ print; fflush() }} {{ print > "/tmp/said" }}'
+  path=${{spec%@*}}
+  cd /tmp && : > /tmp/found || exit
+  {{ go install -n "$spec" 2>&1; echo $? > /tmp/status; }} | tee /tmp/said |
+    sed -un -e '/^go: /p' -e '/^package /p' -e '/^\tserver/p'
   if test "$(cat /tmp/status)" = 0; then
-    found=$(resolved)
+    resolved > /tmp/found
   elif no_program; then
     echo "$path is no program: kept for import"
     library "$path" "${{spec##*@}}" > /tmp/said 2>&1
     status=$?
     cat /tmp/said
-    test $status != 0 || found=$(resolved_library)
+    test $status != 0 || resolved_library > /tmp/found
   fi
-  if test -n "$found"; then
-    printf '%s\\t%s\\n' "$path" "$found" > "$kept.$$" && mv "$kept.$$" "$kept" || exit
-  elif test -e "$kept" && grep -Eq '{UNREACHABLE}' /tmp/said; then
-    echo "the servers can't be reached: $spec as it was last resolved"
-  else
-    exit 1
-  fi
-  cat "$kept" >> {_PLAN} || exit
+  settle
 done
 """
 # A module of the layer is read from the kept ones as from any proxy, and verified again.
@@ -191,8 +182,8 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:
     """(package, what is wrong with it) when the log tells."""
-    for line in lines:
-        for pattern, why in _FAILURES:
+    for pattern, why in _FAILURES:
+        for line in lines:
             match = re.search(pattern, line)
             if match is not None:
                 return match["package"], why
@@ -200,10 +191,7 @@ def explain(lines: Sequence[str]) -> tuple[str, str] | None:
 
 
 _FAILURES = (
-    (
-        rf"^go: (?P<package>[^\s@:]+)@\S+: .*(?:{UNREACHABLE})",
-        "its servers can't be reached, and it is not among the kept downloads",
-    ),
+    UNREACHED,
     (
         r"^go: (?P<package>[^\s@:]+)@\S+: another package has a program",
         "another package has a program of that name",

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.timeout(600)
 
 GO_PROGRAM = "golang.org/x/example/hello"
 GO_LIBRARY = "github.com/google/uuid"
+# A program that needs a few crates, one of them (libc) with a build script.
+CRATE = "guessing_game"
 
 
 @pytest.fixture
@@ -124,3 +126,35 @@ def test_the_machines_own_go_is_used_or_missed(either: Place) -> None:
         image, f"mkdir /tmp/x && cd /tmp/x && go mod init x.test/x && go get {GO_LIBRARY}@v1.6.0"
     )
     assert code == 0, said
+
+
+def test_cargo_programs_are_found_by_name_and_again_without_a_network(place: Place) -> None:
+    image = built_offline(place, {"cargo": [CRATE, "minigrep@0.1.0"]})
+    code, said = place.run(
+        image, f"set -e; {CRATE} 2>/dev/null </dev/null | head -n 1; which minigrep; cargo install --list"
+    )
+    assert code == 0 and said.startswith("Guess the number!\n/usr/local/bin/minigrep\n"), said
+    assert "minigrep v0.1.0:" in said
+    known = recorded(place, image)
+    assert known["minigrep"][0] == "0.1.0"
+    assert set(known) >= {CRATE, "minigrep", "libc", "rand"}
+    assert all(version[0].isdigit() and digest.startswith("sha256:") for version, digest in known.values())
+    upper = Path(place.store.layer(image.keys[-1]), "upper")
+    assert [path.name for path in upper.glob("root/*")] == []
+
+
+@pytest.mark.parametrize(
+    "spec, why",
+    [
+        ("no-such-crate-of-ours", "no such crate"),
+        ("minigrep@9.0.0", "no such version"),
+        ("minigrep@~9", "no such version"),
+        ("itoa@1.0.9", "it has no program"),
+    ],
+)
+def test_what_cargo_can_not_install_is_named(place: Place, spec: str, why: str) -> None:
+    assert why in str(fails(place, "cargo", spec))
+
+
+def test_without_a_network_cargo_says_so(place: Place) -> None:
+    assert "can't be reached" in str(fails(place, "cargo", "minigrep@~0.1", offline(place)))

@@ -14,3 +14,7 @@ def test_pip_may_install_into_the_systems_interpreter() -> None:
 
 def test_go_looks_for_modules_where_layers_keep_them() -> None:
     assert ENVIRONMENT["GOMODCACHE"].startswith(f"{PREFIX}/")
+
+
+def test_cargo_lists_what_its_layer_installed() -> None:
+    assert ENVIRONMENT["CARGO_INSTALL_ROOT"] == PREFIX

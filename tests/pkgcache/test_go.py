@@ -60,8 +60,8 @@ def test_packages_are_compiled_without_writing_to_the_kept_downloads() -> None:
         ),
         ("go: host.test/x@v9.0.0: invalid version: unknown revision v9.0.0", "host.test/x", "no such module"),
         (
-            'go: host.test/x@latest: module host.test/x: Get "https://proxy.test/": dial tcp: lookup proxy.test',
-            "host.test/x",
+            "sandbox: host.test/x@latest: its servers can't be reached, and nothing of it is kept",
+            "host.test/x@latest",
             "can't be reached",
         ),
         (
@@ -76,6 +76,15 @@ def test_packages_are_compiled_without_writing_to_the_kept_downloads() -> None:
 def test_the_package_at_fault_is_read_from_the_log(line: str, package: str, why: str) -> None:
     told = go.explain(["go: downloading host.test/other v1.0.0", line])
     assert told is not None and told[0] == package and why in told[1]
+
+
+def test_servers_that_did_not_answer_are_no_missing_module() -> None:
+    lines = [
+        'go: host.test/x@latest: module host.test/x: Get "https://proxy.test/": dial tcp: lookup proxy.test',
+        "sandbox: host.test/x@latest: its servers can't be reached, and nothing of it is kept",
+    ]
+    told = go.explain(lines)
+    assert told is not None and "can't be reached" in told[1]
 
 
 def test_a_log_that_tells_nothing_blames_nobody() -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
-from pkgcache.recipe import MISSING, require
+import pytest
+
+from pkgcache.recipe import MISSING, UNREACHED, require, settle
 
 
 def shell(script: str, path: str) -> subprocess.CompletedProcess[str]:
@@ -21,3 +25,42 @@ def test_a_phase_whose_manager_is_not_there_says_so_and_ends(tmp_path: object) -
 def test_a_phase_whose_manager_is_there_goes_on() -> None:
     ended = shell(require("sh", "command -v sh") + "echo went on\n", os.defpath)
     assert (ended.returncode, ended.stdout) == (0, "went on\n")
+
+
+def settled(
+    tmp_path: Path, found: str, said: str, spec: str = "a@1"
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """What the text of `settle` does for one package, and what it planned."""
+    script = settle(f"{tmp_path}/cache", f"{tmp_path}/plan").replace("/var/tmp", str(tmp_path))
+    script = script.replace("/tmp/found", f"{tmp_path}/found").replace("/tmp/said", f"{tmp_path}/said")
+    (tmp_path / "found").write_text(found)
+    (tmp_path / "said").write_text(said)
+    ended = shell(f"{script}spec='{spec}'\nsettle\n", os.defpath)
+    plan = tmp_path / "plan"
+    return ended, plan.read_text() if plan.exists() else ""
+
+
+def test_what_a_package_came_to_counts_when_its_servers_do_not_answer(tmp_path: Path) -> None:
+    ended, plan = settled(tmp_path, "a 1.2\n", "")
+    assert (ended.returncode, plan) == (0, "a 1.2\n")
+    ended, plan = settled(tmp_path, "", "curl: Could not resolve host: index.test")
+    assert (ended.returncode, plan) == (0, "a 1.2\n")
+    ended, plan = settled(tmp_path, "a 1.3\n", "")
+    assert (ended.returncode, plan) == (0, "a 1.3\n")
+
+
+def test_what_a_server_refused_is_refused_whatever_is_kept(tmp_path: Path) -> None:
+    settled(tmp_path, "a 1.2\n", "")
+    ended, plan = settled(tmp_path, "", "404 Not Found")
+    assert ended.returncode == 1 and plan == ""
+
+
+@pytest.mark.parametrize(
+    "said", ["dial tcp: lookup x on [::1]:53: read", "[7] Couldn't connect to server", "EOF"]
+)
+def test_another_package_is_not_taken_for_it(tmp_path: Path, said: str) -> None:
+    settled(tmp_path, "a 1.2\n", "")
+    ended, plan = settled(tmp_path, "", said, "a@2")
+    assert ended.returncode == 1 and plan == ""
+    told = re.search(UNREACHED[0], ended.stdout.strip())
+    assert told is not None and told["package"] == "a@2"
