@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pkgcache.environment import PREFIX
 from pkgcache.recipe import CLEAN, UNREACHED, Cache, Phase, require, settle
+from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
@@ -135,6 +136,20 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
             "install", _INSTALL + CLEAN, specs, kept=True, caches=(Cache("cargo", _CACHE, writable=False),)
         ),
     )
+
+
+def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]:
+    """Specs that ask for the locked versions of what was asked for; their own lock files pin the rest."""
+    versions: dict[str, set[str]] = {}
+    for package in packages:
+        versions.setdefault(package.name.lower().replace("_", "-"), set()).add(package.version)
+    found = []
+    for spec in specs:
+        name = spec.partition("@")[0]
+        locked = versions.get(name.lower().replace("_", "-"), set())
+        # A crate that others of the layer need in another version is there twice.
+        found.append(f"{name}@{min(locked)}" if len(locked) == 1 else spec)
+    return tuple(found)
 
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pkgcache.environment import GO_MODULES, PREFIX
 from pkgcache.recipe import CLEAN, UNREACHED, Cache, Phase, require, settle
+from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
 
@@ -178,6 +179,20 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
         Phase("download", _DOWNLOAD, specs, kept=True, caches=(Cache("go", _CACHE, writable=True),)),
         Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(Cache("go", _CACHE, writable=False),)),
     )
+
+
+def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]:
+    """Specs that ask for the locked versions of the modules that they are in; those pin the rest."""
+    versions: dict[str, set[str]] = {}
+    for package in packages:
+        versions.setdefault(package.name, set()).add(package.version)
+    found = []
+    for spec in specs:
+        path = spec.partition("@")[0]
+        inside = [name for name in versions if path == name or path.startswith(f"{name}/")]
+        locked = versions[max(inside, key=len)] if inside else set()
+        found.append(f"{path}@{min(locked)}" if len(locked) == 1 else spec)
+    return tuple(found)
 
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ import pytest
 
 from pkgcache.errors import InputError
 from pkgcache.managers import cargo
+from pkgcache.records import Locked
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,8 @@ def test_the_package_at_fault_is_read_from_the_log(line: str, package: str, why:
 
 def test_a_log_that_tells_nothing_blames_nobody() -> None:
     assert cargo.explain(["error: something else"]) is None
+
+
+def test_a_lock_pins_what_was_asked_for() -> None:
+    packages = [Locked("a_b", "1.2.0"), Locked("c", "1.0.0"), Locked("c", "2.0.0"), Locked("d", "3.0.0")]
+    assert cargo.again(("a-b@~1", "c", "x"), packages) == ("a-b@1.2.0", "c", "x")

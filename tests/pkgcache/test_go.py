@@ -4,6 +4,7 @@ import pytest
 
 from pkgcache.errors import InputError
 from pkgcache.managers import go
+from pkgcache.records import Locked
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,18 @@ def test_servers_that_did_not_answer_are_no_missing_module() -> None:
 
 def test_a_log_that_tells_nothing_blames_nobody() -> None:
     assert go.explain(["go: downloading host.test/other v1.0.0", "# a remark"]) is None
+
+
+def test_a_lock_pins_the_module_that_a_package_is_in() -> None:
+    packages = [
+        Locked("host.test/x", "v1.0.0"),
+        Locked("host.test/x/y", "v2.0.0"),
+        Locked("host.test/xy", "v3.0.0"),
+    ]
+    asked = ("host.test/x/cmd@latest", "host.test/x/y/cmd@main", "host.test/xy@v3", "host.test/z@latest")
+    assert go.again(asked, packages) == (
+        "host.test/x/cmd@v1.0.0",
+        "host.test/x/y/cmd@v2.0.0",
+        "host.test/xy@v3.0.0",
+        "host.test/z@latest",
+    )
