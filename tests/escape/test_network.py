@@ -1,8 +1,8 @@
 """Classes 1 to 23 of the wall, from inside whole sessions: judged by servers that log every byte they get.
 
 The proxy's own decisions are tested in tests/netpolicy, and what people see of them in tests/sessions/test_network.py.
-Here a program that knows the wall goes around, under and through it (docs/threats/names.md and the pages after it). Both the allowed and
-the denied name lead to the same servers, so that a hole would be a hit.
+Here a program that knows the wall goes around, under and through it (docs/threats/names.md and the pages after it).
+Both the allowed and the denied name lead to the same servers, so that a hole would be a hit.
 """
 
 from __future__ import annotations
