@@ -15,7 +15,7 @@ from tests.capabilities import need
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmark import figures, relay  # noqa: E402
+from benchmark import figures, relay, wall  # noqa: E402
 from benchmark.figures import Series, Summary  # noqa: E402
 from benchmark.rounds import Contender, Failed, measure  # noqa: E402
 
@@ -141,8 +141,33 @@ def test_the_benchmark_runs_and_writes_its_figures(data_dir: Path, empty_data_di
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(target.read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "starts_ms", "relay_gb_per_s", "budgets"}
-    ours = {each["name"] for each in (*found["starts_ms"], *found["relay_gb_per_s"]) if "samples" in each}
+    tables = ("starts_ms", "relay_gb_per_s", "latency_ms", "connections_per_s", "names_per_s", "held_kb")
+    assert set(found) == {"machine", *tables, "budgets"}
+    ours = {each["name"] for table in tables for each in found[table] if "samples" in each}
+    assert {wall.NAMES, wall.HELD, *wall.named(wall.TLS), *wall.named(wall.DIRECT)} <= ours
     assert {"sandboxsh", "loopback, no session: in", "loopback, no session: out"} <= ours
     assert all(each.get("samples") or each["skipped"] for each in found["starts_ms"])
     assert "sandboxsh, TLS by name: out" in done.stdout
+
+
+def test_a_share_and_an_addition_are_held_to_their_limits() -> None:
+    series = [Series("ours", (2.0,)), Series("peer", (4.0,)), Series("absent", (), "not installed")]
+    assert figures.share_budget(series, "ours", "peer", 0.5, "x").met is True
+    assert figures.share_budget(series, "ours", "peer", 0.6, "x").met is False
+    assert figures.share_budget(series, "ours", "absent", 0.6, "x").met is None
+    assert figures.added_budget(series, "peer", "ours", 2.0, "x").met is True
+    assert figures.added_budget(series, "peer", "ours", 1.9, "x").met is False
+    assert figures.added_budget(series, "absent", "ours", 1.9, "x").met is None
+
+
+@pytest.mark.parametrize(
+    ("most", "least", "met"), [(3.0, None, True), (1.0, None, False), (None, 2.0, True), (None, 3.0, False)]
+)
+def test_a_limit_is_above_or_below(most: float | None, least: float | None, met: bool) -> None:
+    budget = figures.limit_budget([Series("ours", (2.0,))], "ours", "KB", most=most, least=least)
+    assert (budget.met, budget.measured) == (met, "2 KB")
+    assert figures.limit_budget([], "ours", "KB", most=most, least=least).met is None
+
+
+def test_the_words_of_a_client_are_read_in_the_order_asked_for() -> None:
+    assert wall.read_words("rate 10.5\nlatency 0.25\n", "latency", "rate") == (0.25, 10.5)

@@ -6,13 +6,22 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
-from benchmark import figures, relay, starts
+from benchmark import figures, nginx, relay, starts, wall
 from benchmark.rounds import Failed, measure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Passed(NamedTuple):
+    """What was measured of the wall beside bytes; see benchmark.wall."""
+
+    connections: list[figures.Series]
+    names: list[figures.Series]
+    held: list[figures.Series]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @click.option("--rounds", type=click.IntRange(min=1), help="How often each start is timed (default: 25).")
 @click.option("--env", "environment_file", metavar="FILE", default=str(ROOT / "docs/examples/demo.yaml"))
 @click.option("--data", metavar="DIR", help="The data directory of the sessions (default: sandboxsh's own).")
-@click.option("--only", type=click.Choice(["starts", "relay"]), help="Half of it.")
+@click.option("--only", type=click.Choice(["starts", "relay", "wall"]), help="A part of it.")
 def main(
     quick: bool,
     full: bool,
@@ -40,26 +49,39 @@ def main(
     times = rounds or (3 if quick else 25)
     started: list[figures.Series] = []
     relayed: list[figures.Series] = []
+    passed = Passed([], [], [])
     try:
         starts.check(sandboxsh)
-        if only != "relay":
+        if only in (None, "starts"):
             with starts.contenders(sandboxsh, environment_file, environment, full=full) as contenders:
                 started = measure(contenders, times, 1 if quick else 3, _tell("starts"))
-        if only != "starts":
+        if only in (None, "relay"):
             with relay.contenders(sandboxsh, environment, 0.2 if quick else 1.5) as contenders:
                 relayed = measure(contenders, 1 if quick else 5, 0 if quick else 1, _tell("relay"))
+        if only in (None, "wall"):
+            with wall.contenders(sandboxsh, environment, 0.4 if quick else 3.0) as groups:
+                turns = (1, 0) if quick else (5, 1)
+                passed = Passed(*(measure(each, *turns, _tell("wall")) for each in groups))
     except Failed as failure:
         _clear()
         click.echo(f"bench: something of this project's own could not run: {failure}", err=True)
         click.echo("bench: sandboxctl doctor says what this machine lacks", err=True)
         sys.exit(1)
     _clear()
-    budgets = [*_start_budgets(started), *_relay_budgets(relayed)]
-    found = figures.as_json(_machine(), {"starts_ms": started, "relay_gb_per_s": relayed}, budgets)
+    budgets = [*_start_budgets(started), *_relay_budgets(relayed), *_wall_budgets(passed)]
+    groups_ = {
+        "starts_ms": started,
+        "relay_gb_per_s": relayed,
+        "latency_ms": passed.connections[::2],
+        "connections_per_s": passed.connections[1::2],
+        "names_per_s": passed.names,
+        "held_kb": passed.held,
+    }
+    found = figures.as_json(_machine(), groups_, budgets)
     if json_file == "-":
         click.echo(json.dumps(found, indent=2))
         return
-    _print(started, relayed, budgets)
+    _print(started, relayed, passed, budgets)
     if json_file:
         Path(json_file).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
@@ -74,11 +96,30 @@ def _relay_budgets(relayed: list[figures.Series]) -> list[figures.Budget]:
         for name in (relay.TCP, relay.TLS)
         for ours, direct in zip(relay.named(name), relay.named(relay.DIRECT), strict=True)
         if relayed
+    ] + [
+        figures.share_budget(relayed, ours, peer, 0.9, f"{ours}, beside nginx")
+        for ours, peer in zip(relay.named(relay.TLS), relay.named(nginx.NAME), strict=True)
+        if relayed
+    ]
+
+
+def _wall_budgets(passed: Passed) -> list[figures.Budget]:
+    if not passed.connections:
+        return []
+    (ours, rate), (direct, _), (_, peer) = map(wall.named, (wall.TLS, wall.DIRECT, nginx.NAME))
+    return [
+        figures.added_budget(passed.connections, ours, direct, 0.5, "latency that the wall adds"),
+        figures.share_budget(passed.connections, rate, peer, 0.4, "new connections"),
+        figures.limit_budget(passed.names, wall.NAMES, "per s", least=10_000),
+        figures.limit_budget(passed.held, wall.HELD, "KB", most=40),
     ]
 
 
 def _print(
-    started: list[figures.Series], relayed: list[figures.Series], budgets: list[figures.Budget]
+    started: list[figures.Series],
+    relayed: list[figures.Series],
+    passed: Passed,
+    budgets: list[figures.Budget],
 ) -> None:
     machine = _machine()
     click.echo(
@@ -90,6 +131,10 @@ def _print(
         ("Start a session for true: whole wall time, ms", started, starts.OURS),
         ("One TCP stream into a session, GB/s", relayed[::2], into),
         ("One TCP stream out of a session, GB/s", relayed[1::2], out),
+        ("A new connection until its first answer, ms", passed.connections[::2], wall.named(wall.DIRECT)[0]),
+        ("New connections per second, 16 at once", passed.connections[1::2], wall.named(wall.DIRECT)[1]),
+        ("Names answered per second", passed.names, wall.NAMES),
+        ("Memory of the proxy, KB for each connection", passed.held, wall.HELD),
     ):
         if series:
             click.echo(f"\n{title}")

@@ -113,6 +113,41 @@ def relay_budget(relay: Sequence[Series], ours: str, direct: str, what: str) -> 
     return Budget(what, limit, measured, found.median >= needed)
 
 
+def share_budget(series: Sequence[Series], ours: str, peer: str, least: float, what: str) -> Budget:
+    """At least this share of what a peer reaches."""
+    share = ratio(series, ours, peer)
+    limit = f"at least {least} of {peer}"
+    if share is None:
+        return Budget(what, limit, "the peer was not measured", None)
+    return Budget(what, limit, f"{share:.2f}", share >= least)
+
+
+def added_budget(series: Sequence[Series], ours: str, direct: str, most: float, what: str) -> Budget:
+    """At most so much more than without."""
+    found, without = find(series, ours), find(series, direct)
+    limit = f"at most {most} ms"
+    if found is None or without is None:
+        return Budget(what, limit, "not measured", None)
+    added = found.median - without.median
+    return Budget(what, limit, f"{added:.2f} ms", added <= most)
+
+
+def limit_budget(
+    series: Sequence[Series], name: str, unit: str, *, most: float | None = None, least: float | None = None
+) -> Budget:
+    """A median between two limits, of which one may be absent."""
+    words = [
+        f"at {word} {value:,.0f} {unit}"
+        for word, value in (("most", most), ("least", least))
+        if value is not None
+    ]
+    found = find(series, name)
+    if found is None:
+        return Budget(name, ", ".join(words), "not measured", None)
+    met = (most is None or found.median <= most) and (least is None or found.median >= least)
+    return Budget(name, ", ".join(words), f"{found.median:,.0f} {unit}", met)
+
+
 def budget_rows(budgets: Sequence[Budget]) -> list[tuple[str, ...]]:
     """A table's rows, its head first."""
     words = {True: "met", False: "NOT met", None: "not judged"}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmark import nginx
 from benchmark.processes import output
 from benchmark.rounds import Contender
 
@@ -51,20 +52,26 @@ def contenders(
     sandboxsh: Sequence[str], environment: Mapping[str, str], seconds: float
 ) -> Iterator[list[Contender]]:
     """``seconds``: how long each stream flows."""
-    with tempfile.TemporaryDirectory(prefix="sandboxsh-bench-") as place, _server(environment) as port:
+    with (
+        tempfile.TemporaryDirectory(prefix="sandboxsh-bench-") as place,
+        listening(_ENDPOINT, environment) as port,
+        nginx.relay({_HOST: port}, environment) as relayed,
+    ):
         hello = f"{place}/greeting"
         Path(hello).write_bytes(greeting(_HOST))
         yield [
             _direct(port, seconds, environment),
             *_sessions(sandboxsh, port, seconds, environment, hello),
+            _nginx(relayed, seconds, environment, hello),
             *_pasta(port, seconds, environment),
         ]
 
 
 @contextmanager
-def _server(environment: Mapping[str, str]) -> Iterator[int]:
+def listening(script: Path, environment: Mapping[str, str]) -> Iterator[int]:
+    """The port of a server: what ``script`` is when it is told to serve."""
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_ENDPOINT), "serve"],
+        [sys.executable, "-I", "-S", str(script), "serve"],
         env=dict(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -88,19 +95,27 @@ def _client(interpreter: str, script: str, host: str, port: int, seconds: float)
     return (interpreter, "-I", "-S", script, host, str(port), str(seconds))
 
 
-def _interpreter() -> str:
+def interpreter() -> str:
+    """The Python that clients run with."""
     return os.path.realpath(sys.executable)
 
 
 def _direct(port: int, seconds: float, environment: Mapping[str, str]) -> Contender:
-    client = _client(_interpreter(), str(_ENDPOINT), "127.0.0.1", port, seconds)
+    client = _client(interpreter(), str(_ENDPOINT), "127.0.0.1", port, seconds)
     return _contender(DIRECT, client, environment, ours=True)
+
+
+def _nginx(relayed: int | str, seconds: float, environment: Mapping[str, str], hello: str) -> Contender:
+    if isinstance(relayed, str):
+        return Contender(named(nginx.NAME), None, relayed)
+    client = (*_client(interpreter(), str(_ENDPOINT), "127.0.0.1", relayed, seconds), hello)
+    return _contender(nginx.NAME, client, environment)
 
 
 def _sessions(
     sandboxsh: Sequence[str], port: int, seconds: float, environment: Mapping[str, str], hello: str
 ) -> list[Contender]:
-    inside = _interpreter()
+    inside = interpreter()
     if not inside.startswith(("/usr/", "/opt/")):
         why = f"sessions don't see {inside}"
         return [Contender(named(name), None, why, ours=True) for name in (TCP, TLS)]
@@ -139,12 +154,12 @@ def _pasta(port: int, seconds: float, environment: Mapping[str, str]) -> list[Co
         ' [ -n "$gateway" ] || { echo "no default gateway to go through" >&2; exit 1; };'
         ' exec "$1" -I -S "$2" "$gateway" "$3" "$4"',
         "sh",
-        *(_interpreter(), str(_ENDPOINT), str(port), str(seconds)),
+        *(interpreter(), str(_ENDPOINT), str(port), str(seconds)),
     )
     return [
         _contender(
             names[0],
-            (*spliced, *_client(_interpreter(), str(_ENDPOINT), "127.0.0.1", port, seconds)),
+            (*spliced, *_client(interpreter(), str(_ENDPOINT), "127.0.0.1", port, seconds)),
             environment,
         ),
         _contender(names[1], (*by_tap, *to_gateway), environment),
