@@ -51,12 +51,12 @@ class Left(NamedTuple):
 class _Member(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Member:
-        # tarfile takes a damaged header for the end of the archive.
+        # tarfile takes a damaged header for the end of the archive, and stumbles over numbers that are none.
         try:
             return super().fromtarfile(tarfile)
         except (_EOF_HEADER, _EMPTY_HEADER):
             raise
-        except _BAD_HEADER as error:
+        except (_BAD_HEADER, ValueError, IndexError, OverflowError) as error:
             raise Refused(f"a header is damaged ({error})") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import stat
 import tarfile
 from collections.abc import Callable
@@ -235,6 +236,63 @@ def test_an_archive_that_was_cut_short_or_damaged_is_refused(root: Path, lay: La
     (root / "a").unlink(missing_ok=True)
     with pytest.raises(Refused, match="damaged"):
         lay(bytes(damaged))
+
+
+def damaged(archive: bytes, chance: random.Random) -> bytes:
+    """The archive with a few bytes of its headers changed, most of them with the right checksum again."""
+    data = bytearray(archive)
+    for _ in range(chance.randint(1, 6)):
+        header = chance.randrange(len(data) // 512) * 512
+        data[header + chance.randrange(512)] = chance.choice(
+            (0, 255, 0x2F, 0x2E, 0x2D, chance.randrange(256))
+        )
+        if chance.random() < 0.8:
+            data[header + 148 : header + 156] = b" " * 8
+            data[header + 148 : header + 156] = b"%06o\0 " % sum(data[header : header + 512])
+    return bytes(data)
+
+
+def test_whatever_is_wrong_with_an_archive_it_is_refused_and_nothing_else(root: Path) -> None:
+    need("user-namespaces")
+    marked = member("ümläut" * 30)
+    marked.pax_headers = {"SCHILY.xattr.user.a": "b", "mtime": "1.5"}
+    sparse = member("s")
+    sparse.pax_headers = {
+        "GNU.sparse.map": "0,1,1000,1",
+        "GNU.sparse.size": "1001",
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.name": "s",
+    }
+    archives = (
+        tar(folder("a"), ("a/f", b"x" * 700), link("l", "a"), hard("h", "a/f"), marked, ("a/.wh.x", b"")),
+        tar((sparse, b"ab"), ("b/.wh..wh..opq", b""), ("c" * 150, b"z")),
+    )
+
+    def work() -> str:
+        chance = random.Random(1)
+        ends: dict[str, int] = {}
+        for number in range(1000):
+            here = f"/{number}"
+            os.mkdir(here)
+            os.chroot(here)
+            os.chdir("/")
+            try:
+                unpack(io.BytesIO(damaged(chance.choice(archives), chance)), layer=True, largest=1 << 24)
+                end = "whole"
+            except (Refused, Full) as error:
+                end = type(error).__name__
+            ends[end] = ends.get(end, 0) + 1
+            os.fchdir(top)
+            os.chroot(".")
+        return json.dumps(ends)
+
+    top = os.open(root, os.O_RDONLY)
+    try:
+        ends = json.loads(inside(idmap.choose(idmap.read_host_ids(), idmap.SINGLE), str(root), work))
+    finally:
+        os.close(top)
+    assert ends["whole"] > 100 and ends["Refused"] > 100
 
 
 def test_the_number_of_entries_is_limited(lay: Lay) -> None:

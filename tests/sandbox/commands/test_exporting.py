@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.capabilities import need
 from tests.pkgcache.archives import folder, layout, tar
-from tests.sessions.running import control
+from tests.sessions.running import SANDBOXCTL, control, eventually
 
 SMALL = tar(folder("etc"), ("etc/name", b"small\n"))
 
@@ -54,3 +56,22 @@ def test_what_can_not_be_done_is_said_and_leaves_nothing(
     assert done.code == 2
     assert word in done.err and done.out == ""
     assert not (empty_data_dir / "out").exists()
+
+
+def test_an_import_that_is_killed_leaves_nothing_that_is_used(empty_data_dir: Path, place: Path) -> None:
+    data = empty_data_dir / "data"
+    large = empty_data_dir / "large.tar"
+    large.write_bytes(tar(*((f"file-{number}", bytes(1 << 20)) for number in range(64))))
+    started = subprocess.Popen(
+        [SANDBOXCTL, "--data", str(data), "base", "import", "small", str(large)], stderr=subprocess.PIPE
+    )
+    assert started.stderr is not None
+    assert b"unpack" in started.stderr.readline()
+    started.kill()
+    started.communicate()
+    assert control(data, "base", "list").out.count("imported") == 0
+    imported = control(data, "base", "import", "small", str(place))
+    assert imported.code == 0, imported.err
+    (work,) = data.glob("store/*/v1/work")
+    # The killed one's process may take a moment to die and let go of its directory.
+    eventually(lambda: control(data, "base", "import", "more", str(place)).code == 0 and not os.listdir(work))
