@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from netpolicy.errors import PeerError
+from netpolicy.hosts import presentation
 
 _A, _CNAME, _AAAA = 1, 5, 28
 _IN = 1
@@ -15,7 +16,7 @@ _MAX_NAME = 255
 
 
 class Reply(NamedTuple):
-    """`names`: the targets of aliases, lower case, as far as they are ASCII. `addresses` as text."""
+    """`names`: the targets of aliases, as netpolicy.hosts.presentation has them. `addresses` as text."""
 
     names: tuple[str, ...]
     addresses: tuple[str, ...]
@@ -54,7 +55,7 @@ def read_reply(message: bytes) -> Reply:
 
 def _name(message: bytes, at: int) -> tuple[str, int]:
     """A name, which pointers may continue elsewhere, and where it ends in its own place (RFC 1035 4.1.4)."""
-    labels: list[str] = []
+    labels: list[bytes] = []
     end, jumps, size = 0, 0, 0
     while True:
         if at >= len(message):
@@ -73,9 +74,9 @@ def _name(message: bytes, at: int) -> tuple[str, int]:
             raise PeerError("the DNS response has a malformed label")
         at += 1
         if not length:
-            return ".".join(labels), end or at
+            return presentation(labels), end or at
         size += length + 1
         if at + length > len(message) or size > _MAX_NAME:
             raise PeerError("the DNS response is cut short or has too long a name")
-        labels.append(message[at : at + length].decode("ascii", "replace").lower())
+        labels.append(message[at : at + length])
         at += length

@@ -227,9 +227,10 @@ class HttpConnection:
 
     def _reached(self, result: socket.socket | Unreachable) -> None:
         self._reach = None
-        assert self._forward is not None
+        assert self._forward is not None and self._verdict is not None
         if isinstance(result, Unreachable):
-            self._wall.unreachable("http", self._forward.host, self._port, result)
+            rule, started = self._verdict.rule, self._started
+            self._wall.unreachable("http", self._forward.host, self._port, result, rule, started)
             denied = result.kind == "denied"
             status = 403 if denied else 504 if result.code.endswith("timeout") else 502
             self._say_last(status, result.code, explanation(result.reason, result.hint))

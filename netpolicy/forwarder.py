@@ -12,6 +12,7 @@ from netpolicy import dns
 from netpolicy.audit import Decision
 from netpolicy.dnsreply import read_reply
 from netpolicy.errors import PeerError
+from netpolicy.hosts import presentation
 from netpolicy.nameserver import prepare_datagrams, reply_control
 from netpolicy.ownership import has_route
 from netpolicy.policy import Request, Verdict, decide
@@ -34,7 +35,7 @@ def judge(wall: Wall, message: bytes) -> tuple[bytes | None, str]:
         query = dns.parse(message)
     except PeerError:
         return dns.answer(message, wall.names), ""
-    name = b".".join(query.labels).decode("ascii", "replace").lower()
+    name = presentation(query.labels)
     if dns.is_local(query):
         return dns.answer(message, wall.names), ""
     verdict = decide(wall.policy, Request("dns", name, 53))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from netpolicy.errors import InputError, PeerError
@@ -68,6 +69,14 @@ def name_problem(name: str) -> str | None:
     if looks_like_address(name):
         return "it is an address, not a name"
     return None
+
+
+def presentation(labels: Sequence[bytes]) -> str:
+    """Any DNS name as text that can be shown: RFC 4343 2.1, lower case, \\DDD for what host names can't have."""
+    return ".".join(
+        "".join(chr(octet) if chr(octet) in _LABEL else f"\\{octet:03}" for octet in label.lower())
+        for label in labels
+    )
 
 
 def peer_name(raw: bytes, what: str) -> str:

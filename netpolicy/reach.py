@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from netpolicy.blocklist import Block
 from netpolicy.hosts import looks_like_address
 from netpolicy.ownership import local_veto
-from netpolicy.policy import Policy, Verdict, judge_address, may_be_private, target_for
+from netpolicy.policy import Policy, Rule, Verdict, judge_address, may_be_private, target_for
 from netpolicy.reactor import WRITE, Reactor, Timer
 from netpolicy.resolver import Resolver
 
@@ -19,12 +20,13 @@ STAGGER = 0.25  # seconds, RFC 8305 section 8
 
 
 class Unreachable(NamedTuple):
-    """Why there is no connection: "denied" when every address was vetoed, else "failed"."""
+    """Why there is no connection: "denied" when every address was vetoed, else "failed"; `rule`: what vetoed it."""
 
     kind: Literal["denied", "failed"]
     reason: str
     code: str
     hint: str = ""
+    rule: Rule | Block | None = None
 
 
 def refusal(policy: Policy, address: str, private: bool, own: frozenset[str]) -> Verdict | None:
@@ -112,14 +114,14 @@ class Reach:
     def _refuse(self, address: str, verdict: Verdict | None) -> None:
         assert verdict is not None
         if address == self._host:
-            self._finish(Unreachable("denied", verdict.reason, verdict.code, verdict.hint))
+            self._finish(Unreachable("denied", verdict.reason, verdict.code, verdict.hint, verdict.rule))
             return
         reason = f"{self._host} resolves to {verdict.reason}, which sessions must not reach"
         hint = verdict.hint
         if verdict.code == "private-address" and self._policy.mode == "limited":
             shown = f"[{address}]" if ":" in address else address
             hint = f"--connect-to {self._host}:{self._port}={shown}"
-        self._finish(Unreachable("denied", reason, verdict.code, hint))
+        self._finish(Unreachable("denied", reason, verdict.code, hint, verdict.rule))
 
     def _dial(self, addresses: list[str]) -> None:
         self._deadline.cancel()

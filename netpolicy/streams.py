@@ -185,7 +185,7 @@ class Stream:
     def _reached(self, result: socket.socket | Unreachable) -> None:
         self._reach = None
         if isinstance(result, Unreachable):
-            self._wall.unreachable(self._protocol, self._host, self._port, result)
+            self._wall.unreachable(self._protocol, self._host, self._port, result, self._rule, self._started)
             if result.kind == "denied":
                 self._explain(Verdict(False, result.reason, None, result.hint, result.code))
             else:

@@ -68,7 +68,7 @@ class Tunnel:
             private = may_be_private(wall.policy, host, self._port)
             refused = refusal(wall.policy, host, private, wall.own)
             if refused is not None:
-                self._finish(Unreachable("denied", refused.reason, refused.code, refused.hint))
+                self._finish(Unreachable("denied", refused.reason, refused.code, refused.hint, refused.rule))
                 return
             self._host = wall.recent.name_of(host) or host
         self._reach = wall.dial(proxy.host, proxy.port, self._reached, trusted=True)

@@ -127,9 +127,20 @@ class Wall(NamedTuple):
     def denied(self, protocol: str, host: str, port: int, verdict: Verdict) -> None:
         self.audit.record(denied(time(), protocol, host, port, verdict))
 
-    def unreachable(self, protocol: str, host: str, port: int, failure: Unreachable) -> None:
+    def unreachable(
+        self,
+        protocol: str,
+        host: str,
+        port: int,
+        failure: Unreachable,
+        rule: Rule | Block | None,
+        started: float,
+    ) -> None:
+        """Record that an allowed host has no connection; `rule` allowed it, `started` is by the reactor's clock."""
+        kind, reason, code, hint, refused_by = failure
+        rule, duration = refused_by or rule, self.reactor.now - started
         self.audit.record(
-            Decision(time(), protocol, host, port, failure.kind, failure.reason, failure.code, failure.hint)
+            Decision(time(), protocol, host, port, kind, reason, code, hint, rule, duration=duration)
         )
 
     def broke(self, protocol: str, host: str, port: int, error: Exception) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from sandbox.session import Report
 
-_SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "dns": "DNS"}
+_SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "udp": "UDP", "dns": "DNS"}
 
 
 def lines(report: Report, *, verbose: bool) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -82,6 +82,20 @@ def policy(
     click.echo("\n".join(render(compiled)))
     if note:
         click.echo(f"note: {note}", err=True)
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--only", type=click.Choice(["allowed", "denied", "failed"]), help="Show these decisions alone."
+)
+def egress(file: BinaryIO, only: str | None) -> None:
+    """Print a log of network decisions (sandboxsh --egress-log FILE) for people; - is standard input."""
+    from netpolicy import auditlog
+
+    for record in auditlog.read(file, file.name):
+        if only in (None, record["verdict"]):
+            click.echo(auditlog.readable(record))
 
 
 def _policy(

@@ -126,7 +126,7 @@ NO_REQUEST = {
 
 @pytest.mark.parametrize("words", NO_REQUEST.values(), ids=NO_REQUEST)
 def test_what_is_no_request_ends_the_connection_and_no_more(words: bytes) -> None:
-    with world() as here:
+    with world(Timeouts(hello=3)) as here:
         try:
             assert b"200" not in here.ask(words)
         except (ssl.SSLError, ConnectionError):

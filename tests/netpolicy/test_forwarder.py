@@ -135,3 +135,12 @@ def test_bytes_that_are_no_query_get_the_answer_that_they_get_everywhere() -> No
             assert client.recv(100)[:2] == b"\x12\x34"
         assert heard == []
         assert ask(wall).answer
+
+
+def test_a_name_with_a_terminals_commands_in_it_is_passed_on_and_recorded_as_plain_text() -> None:
+    query = dns.message.make_query(r"\027[31m.test", "A")
+    with server(honest) as (where, heard), session(OPEN, name_servers=lambda: [where]) as wall:
+        host, port = wall.address("dns-udp")
+        assert dns.query.udp(query, host, port=port, timeout=PATIENCE).answer
+        assert heard[0][2:] == query.to_wire()[2:]
+        assert wall.log()[0]["host"] == r"\027\09131m.test"

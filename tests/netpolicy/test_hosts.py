@@ -16,6 +16,7 @@ from netpolicy.hosts import (
     parse_pattern,
     parse_target,
     peer_name,
+    presentation,
 )
 
 LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda x: x[:4] != "xn--")
@@ -208,3 +209,10 @@ def test_a_target_to_ask_about_is_one_name_or_address_and_a_port(text: str, targ
 def test_what_is_no_one_target_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse_target(text)
+
+
+def test_a_name_that_is_shown_can_be_no_other_name_and_no_command_to_a_terminal() -> None:
+    assert presentation([b"_Http", b"A-1", b"test"]) == "_http.a-1.test"
+    assert presentation([b"a.b", b"test"]) == "a\\046b.test"
+    assert presentation([b"\x1b[31m\xc3\xa4"]) == "\\027\\09131m\\195\\164"
+    assert presentation([]) == ""

@@ -152,3 +152,19 @@ def test_an_unrestricted_session_is_told_of_addresses_too(empty_data_dir: Path) 
     assert asked("10.1.2.3:5432", "--allow-private", "10.1.2.3/32")[0] == 0
     code, out = asked("metadata.google.internal")
     assert (code, "blocklist: cloud metadata" in out) == (1, True)
+
+
+def test_a_log_is_shown_for_people(empty_data_dir: Path) -> None:
+    log = empty_data_dir / "log"
+    records = [
+        {"time": 0, "verdict": verdict, "host": f"{verdict}.test", "port": 443, "protocol": "tls"}
+        for verdict in ("allowed", "denied", "failed")
+    ]
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert len(control(empty_data_dir, "egress", str(log)).out.splitlines()) == 3
+    (line,) = control(empty_data_dir, "egress", str(log), "--only", "denied").out.splitlines()
+    assert "denied denied.test port 443, TLS" in line
+    log.write_text("nothing\nof the kind\n")
+    done = control(empty_data_dir, "egress", str(log))
+    assert (done.code, f"{log}:1" in done.err) == (2, True)
+    assert control(empty_data_dir, "egress", f"{log}.absent").code == 2
