@@ -39,6 +39,7 @@ def build(
     need_endpoints: bool = False,
     refresh: bool = False,
     lock: Lock | None = None,
+    offline: bool = False,
 ) -> Image:
     """The image of `packages` on `base`, with everything made that is missing.
 
@@ -49,6 +50,7 @@ def build(
 
     `refresh`: specs are resolved again; where that comes to other packages, a new layer is used from now on.
     `lock`: each layer holds what the lock says, and such layers are used from now on.
+    `offline`: nothing has a network; what is missing is made from kept downloads, a base not at all.
     """
     resolution = resolve(store, base, packages, need_endpoints=need_endpoints)
     if resolution.ready and not refresh and lock is None:
@@ -62,13 +64,27 @@ def build(
     create(store)
     sweep(store, remove)
     if resolution.base is None:
+        if offline:
+            raise StoreError(
+                f"the base {base} is not there yet, and making it needs the network",
+                "run it without --offline once",
+            )
         if base == HOST:
             build_host(store, runner=runner, remove=remove, progress=progress)
         else:
             build_base(store, base, runner=runner, remove=remove, progress=progress, timeout_s=timeout_s)
         resolution = resolve(store, base, packages, need_endpoints=need_endpoints)
     maker = Maker(
-        store, runner, remove, tuple(allowed_hosts), progress, timeout_s, resolution.platform, refresh, lock
+        store,
+        runner,
+        remove,
+        tuple(allowed_hosts),
+        progress,
+        timeout_s,
+        resolution.platform,
+        refresh,
+        lock,
+        offline,
     )
     stand = _ground(store, resolution.base)
     with ExitStack() as leases:

@@ -23,7 +23,7 @@ Say = Callable[[str, str], None]
 
 class Maker(NamedTuple):
     """What is the same for all layers of one build. `refresh`: what is there is resolved again; `lock`: what has to
-    come out."""
+    come out; `offline`: only what is kept of earlier downloads is used."""
 
     store: Store
     runner: Runner
@@ -34,6 +34,7 @@ class Maker(NamedTuple):
     platform: str
     refresh: bool = False
     lock: Lock | None = None
+    offline: bool = False
 
 
 class Stand(NamedTuple):
@@ -89,7 +90,9 @@ def made(
     store = maker.store
     deadline = None if maker.timeout_s is None else begun + maker.timeout_s
     variables = dict(stand.base.environment)
-    world = World(store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline, variables)
+    world = World(
+        store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline, variables, maker.offline
+    )
     phase = ["begin"]
     with (
         workplace(store, maker.remove) as place,
@@ -133,7 +136,7 @@ def _install(world: World, stand: Stand, order: Order, place: str, log: BuildLog
     except OSError as error:
         raise explain(error, world.store) from error
     with locked(world, phases, lambda: log.note(f"waiting for another build that uses {order.manager}")):
-        for one in phases:
+        for one in (one for one in phases if one.kept or not world.offline):
             phase[0] = one.name
             result = run_phase(world, one, stand.root, log, scratch=scratch)
             if result.exit_code != 0:

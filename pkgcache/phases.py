@@ -14,11 +14,12 @@ from pkgcache import report
 from pkgcache.buildlog import BuildLog, printable
 from pkgcache.environment import ENVIRONMENT
 from pkgcache.errors import BuildError, HostError, StoreError
-from pkgcache.recipe import MISSING, Phase
-from pkgcache.report import Mark
+from pkgcache.keys import digest
+from pkgcache.recipe import MISSING, OFFLINE, Phase
+from pkgcache.report import MARK, Mark
 from pkgcache.runner import Endpoint, Job, Mount, Result, Root, Runner
 from pkgcache.specs import MANAGERS
-from pkgcache.store import Store, exclusive, explain, is_full
+from pkgcache.store import Store, exclusive, explain, is_full, write
 
 _TIMED_OUT = 124
 _PROBE_TIME_S = 180.0
@@ -44,7 +45,8 @@ Progress = Callable[[Event], None]
 
 class World(NamedTuple):
     """What all phases of one build share. `deadline` is a time.monotonic() value or None. `environment` has the
-    variables of the base's own, as an imported image has them."""
+    variables of the base's own, as an imported image has them. `offline`: no phase has a network, whatever the
+    endpoints."""
 
     store: Store
     runner: Runner
@@ -52,6 +54,7 @@ class World(NamedTuple):
     allowed_hosts: tuple[str, ...]
     deadline: float | None
     environment: Mapping[str, str] = MappingProxyType({})
+    offline: bool = False
 
 
 def module(manager: str) -> ModuleType:
@@ -117,11 +120,16 @@ def run_script(
         Job(
             root=root,
             argv=("/bin/sh", "-c", script, "sh", *arguments),
-            environment={**world.environment, **ENVIRONMENT, **BUILD_ENVIRONMENT},
+            environment={
+                **world.environment,
+                **ENVIRONMENT,
+                **BUILD_ENVIRONMENT,
+                **({OFFLINE: "1"} if world.offline else {}),
+            },
             scratch=scratch,
             in_place=in_place,
-            endpoints=world.endpoints,
-            allowed_hosts=world.allowed_hosts,
+            endpoints=() if world.offline else world.endpoints,
+            allowed_hosts=() if world.offline else world.allowed_hosts,
             mounts=mounts,
             timeout_s=remaining,
             output=log.feed,
@@ -162,11 +170,15 @@ def failure(
         why = "the time limit was reached"
     elif manager in MANAGERS and (told := module(manager).explain(lines)) is not None:
         package, why = _spec_of(told[0], specs), told[1]
+    if world.offline and package is not None:
+        why = "it is not among the kept downloads"
     if result.denied and package is None:
         why += f"; the network policy refused {', '.join(sorted(set(result.denied)))}"
     what = "the base could not be made" if manager == "base" else f"{manager} could not install"
     named = package or ", ".join(specs[:_SHOWN]) + (", …" if len(specs) > _SHOWN else "")
     hint = f"the whole log is in {log.path}"
+    if world.offline:
+        hint = f"run it once without --offline: what is downloaded is kept; {hint}"
     if result.denied:
         hint = f"add the refused hosts to allowed_hosts if the build needs them; {hint}"
     return BuildError(
@@ -225,5 +237,29 @@ def probe(
         if asked and known.FOLLOW:
             servers = report.endpoints(own)
             there = closed._replace(endpoints=servers, deadline=time.monotonic() + _PROBE_TIME_S)
-            run_script(there, known.FOLLOW, root, log, arguments=asked)
+            _follow(there, manager, asked, root, log)
     return tuple(log.marks[before:])
+
+
+def _follow(world: World, manager: str, asked: Sequence[str], root: Root, log: BuildLog) -> None:
+    """Ask a manager's servers for more of them. What they answered is kept for builds without the network."""
+    kept = f"{world.store.downloads('servers')}/{digest((manager, *asked))}"
+    if world.offline:
+        try:
+            with open(kept, "rb") as file:
+                log.feed(file.read())
+        except FileNotFoundError:
+            raise StoreError(
+                f"which servers {manager} uses was never asked, and asking needs the network",
+                "run it once without --offline",
+            ) from None
+        return
+    before = len(log.marks)
+    run_script(world, module(manager).FOLLOW, root, log, arguments=asked)
+    found = "".join(f"{MARK}{chr(9).join(mark)}\n" for mark in log.marks[before:])
+    if found:
+        try:
+            os.makedirs(os.path.dirname(kept), exist_ok=True)
+        except OSError as error:
+            raise explain(error, world.store) from error
+        write(world.store, kept, found)

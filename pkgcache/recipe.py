@@ -18,7 +18,8 @@ class Phase(NamedTuple):
 
     `caches` are the downloads it sees. Where the code of packages runs, none of them is writable as far as the
     manager allows: what one environment's package leaves there would reach the next environment.
-    `lock` names a cache that one process at a time may use.
+    `lock` names a cache that one process at a time may use. A build without the network leaves out the phases that
+    are not kept, and the others find OFFLINE set.
     """
 
     name: str
@@ -68,6 +69,9 @@ settle() {{
 }}
 """
 
+
+OFFLINE = "SANDBOX_OFFLINE"
+"""The variable that is "1" where there is no network, and a manager has to take what is kept."""
 
 MISSING = 90
 """The exit code of a phase whose manager is not there."""

@@ -71,10 +71,12 @@ def make(
     progress: "Callable[[Event], None]",
     refresh: bool = False,
     lock: "Lock | None" = None,
+    offline: bool = False,
 ) -> "Image":
     """The image of ``wanted`` on ``base``, what is missing of it being built first.
 
-    ``refresh``: specs are resolved again. ``lock``: the packages are those that it names.
+    ``refresh``: specs are resolved again. ``lock``: the packages are those that it names. ``offline``: without the
+    network, from what is kept.
     """
     from pkgcache.memo import recall
 
@@ -97,6 +99,7 @@ def make(
         need_endpoints=need_endpoints,
         refresh=refresh,
         lock=lock,
+        offline=offline,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
 from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
@@ -49,7 +49,11 @@ _DOWNLOAD = f"""set -e
 # Both directories are mounted read-only, so apt can neither lock them nor fetch into them, and need not.
 _INSTALL = f"""set -e
 {_INSTALLED} > /tmp/before
-apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --no-download install -- "$@"
+apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --no-download install -- "$@" || {{
+  test -z "${OFFLINE}" || apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --print-uris install -- "$@" |
+    sed -n "s/^'[^']*' \\([^_ ]*\\)_.*/E: not kept: \\1/p"
+  exit 1
+}}
 {_INSTALLED} > /tmp/after
 LC_ALL=C comm -13 /tmp/before /tmp/after > /tmp/new
 sed -n 's/^\\(.*\\)=\\(.*\\)$/@sandbox\\tpackage\\t\\1\\t\\2\\t/p' /tmp/new
@@ -116,6 +120,7 @@ def explain(lines: Sequence[str]) -> tuple[str, str] | None:
 
 
 _FAILURES = (
+    (r"^E: not kept: (?P<package>\S+)", "its archive is not kept"),
     (r"^E: Unable to locate package (?P<package>\S+)", "the base's sources have no such package"),
     (
         r"^E: Version '[^']*' for '(?P<package>[^']+)' was not found",

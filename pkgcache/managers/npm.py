@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.environment import PREFIX
-from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
 from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
@@ -49,7 +49,8 @@ _CACHE = "/var/cache/npm"
 _OPTIONS = f"--prefix {PREFIX} --no-audit --no-fund --no-update-notifier --logs-max=0 --yes"
 
 # Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
-_INSTALL = f"""{require("npm", "npm --version")}npm install --global {_OPTIONS} --cache {_CACHE} \\
+_INSTALL = f"""{require("npm", "npm --version")}test -z "${OFFLINE}" || export npm_config_offline=true
+npm install --global {_OPTIONS} --cache {_CACHE} \\
   --ignore-scripts --loglevel=http -- "$@"
 """
 # What is there is read from the packages' own files; npm would take longer to list it than many installs take. A
@@ -136,11 +137,20 @@ def explain(lines: Sequence[str]) -> tuple[str, str] | None:
         for pattern, why in _FAILURES:
             match = re.search(pattern, line)
             if match is not None:
-                return match["package"], why
+                return match["package"].replace("%2f", "/"), why
     return None
 
 
 _FAILURES = (
+    (
+        r"npm (?:ERR!|error) request to \S+?//[^/\s]+/(?:\S+/)?(?P<package>(?:@[^/\s]+/)?[^/\s]+)/-/\S+ failed: "
+        r"cache mode",
+        "it is not kept",
+    ),
+    (
+        r"npm (?:ERR!|error) request to \S+?//[^/\s]+/(?:\S+/)?(?P<package>[^/\s]+) failed: cache mode",
+        "it is not kept",
+    ),
     (r"notarget No matching version found for (?P<package>@?[^@\s]+)@", "the registry has no such version"),
     (r"404\s+'(?P<package>@?[^@'\s]+)@[^']*' is not in this registry", "the registry has no such package"),
     (r"404\s+'(?P<package>@?[^@'\s]+)@[^']*' is not in the npm registry", "the registry has no such package"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pkgcache.recipe import CLEAN, Cache, Phase, require
+from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
 from pkgcache.records import Locked
 from pkgcache.report import MARK
 from pkgcache.specs import Spec, refuse
@@ -46,12 +46,46 @@ def _parse_any(text: str) -> Spec:
 
 
 _CACHE = "/var/cache/pip"
+_KEPT = f"{_CACHE}/kept"
+# Wheels that were made here from source packages, whose own hashes mean nothing elsewhere.
+_BUILT = f"{_KEPT}/built"
+
+# pip's own cache answers only when the index says that the same page is still current, which takes a network, and some
+# indexes forbid keeping anything. So each wheel is copied before pip removes its temporary directory. Where pip has
+# changed in this, nothing is kept and all else works.
+_KEEP = f"""
+import glob, os, shutil, sys
+from pip._internal.cli.main import main
+from pip._internal.utils import temp_dir
+
+remove = temp_dir.TempDirectory.cleanup
+places = {{"unpack": "{_KEPT}", "ephem-wheel-cache": "{_BUILT}"}}
+
+def keep(self):
+    place = next((place for name, place in places.items() if f"-{{name}}-" in self.path), "")
+    if place:
+        for wheel in glob.glob(glob.escape(self.path) + "/**/*.whl", recursive=True):
+            made = place + "/." + str(os.getpid())
+            try:
+                shutil.copyfile(wheel, made)
+                os.rename(made, place + "/" + os.path.basename(wheel))
+            except OSError:
+                pass
+    remove(self)
+
+if not os.environ.get("{OFFLINE}"):
+    os.makedirs("{_BUILT}", exist_ok=True)
+    temp_dir.TempDirectory.cleanup = keep
+sys.exit(main())
+"""
 
 # Settings travel as variables: a pip that is too old for one of them ignores it.
 _INSTALL = f"""{require("pip", "python3 -m pip --version")}export PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_INPUT=1
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PROGRESS_BAR=off PIP_USER=0
 export PIP_CACHE_DIR={_CACHE} PIP_REPORT=/tmp/report.json
-python3 -m pip install -- "$@" || exit
+test -z "${OFFLINE}" || export PIP_NO_INDEX=1 PIP_FIND_LINKS="{_KEPT} {_BUILT}"
+python3 -c '{_KEEP}' install -- "$@" || exit
+find {_CACHE}/wheels -name '*.whl' -exec ln -f -t {_BUILT} {{}} + 2>/dev/null
 test ! -e /tmp/report.json || python3 - <<'END'
 import json
 with open("/tmp/report.json", encoding="utf-8") as file:
@@ -60,6 +94,8 @@ for package in installed:
     archive = package.get("download_info", {{}}).get("archive_info", {{}})
     digests = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if archive.get("hash") else [])
     digest = "sha256:" + digests["sha256"] if "sha256" in digests else ""
+    if "{_BUILT}/" in package.get("download_info", {{}}).get("url", ""):
+        digest = ""
     about = package["metadata"]
     print("{MARK}package", about["name"].lower(), about["version"], digest, sep="\\t")
 END

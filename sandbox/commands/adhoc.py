@@ -99,6 +99,7 @@ def _session_on_image(options: Options, request: _Request, ids: "IdMap", data: s
             allowed_hosts=request.access.hosts,
             need_endpoints=request.access.allow_package_managers,
             progress=progress.show,
+            offline="offline" in options.flags,
         )
     with lease(image):
         policy = networks.make_policy(request.access, image.endpoints)
@@ -151,9 +152,15 @@ def _request(options: Options, data: str) -> _Request:
     named = options.value("env")
     environment = _environment(named, data) if named is not None else None
     wanted = _wanted(options, environment)
+    offline = "offline" in options.flags
+    if offline and options.value("net") not in (None, "none"):
+        raise InputError(
+            f"--offline promises no network, --net {options.value('net')} asks for one",
+            hint="give one of them",
+        )
     access = networks.combine(
-        environment.networking if environment else None,
-        mode=options.value("net"),
+        environment.networking if environment and not offline else None,
+        mode="none" if offline else options.value("net"),
         allow=options.all("allow"),
         allow_package_managers="allow-package-managers" in options.flags,
         connect_to=options.all("connect-to"),

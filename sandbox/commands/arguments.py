@@ -22,6 +22,7 @@ what the session stands on:
   --env FILE|NAME       an environment: a YAML or JSON file, or one that was built before
   --base NAME           host, debian, debian-minimal (default: host; with packages debian)
   --apt SPEC            a package from apt; --cargo, --gem, --go, --npm and --pip likewise
+  --offline             use no network, neither to install packages nor in the session; say what is missing
   --ids range|single    force how the session's ids are made
 
 network:
@@ -70,7 +71,17 @@ exit codes: the command's own; 128+n when signal n ended it; 124 after --timeout
 be set up; 126 or 127 when the command can't be run or is not there; 2 for wrong options.
 """
 
-_FLAGS = ("allow-package-managers", "dry-run", "json", "quiet", "verbose", "debug", "version", "help")
+_FLAGS = (
+    "allow-package-managers",
+    "offline",
+    "dry-run",
+    "json",
+    "quiet",
+    "verbose",
+    "debug",
+    "version",
+    "help",
+)
 _VALUES = (
     "env",
     "base",

@@ -47,16 +47,29 @@ def _find(place: Place, given: str, base_name: str | None) -> _Found:
 @_base
 @click.option("--refresh", is_flag=True, help="Resolve versions again; what has moved is used from now on.")
 @click.option("--locked", metavar="LOCK", help="Install exactly what this file, made by env lock, says.")
+@click.option(
+    "--offline", is_flag=True, help="Use no network: build from kept downloads, or say what is missing."
+)
 @_quiet
 @click.pass_context
 def env_build(
-    context: click.Context, file: str, base_name: str | None, refresh: bool, locked: str | None, quiet: bool
+    context: click.Context,
+    file: str,
+    base_name: str | None,
+    refresh: bool,
+    locked: str | None,
+    offline: bool,
+    quiet: bool,
 ) -> None:
     """Build the layers of the environment in FILE; one that has a name can then be used by it."""
     from sandbox import environments, locks
 
     if refresh and locked is not None:
         raise click.UsageError("--refresh resolves versions again, --locked keeps them: give one of them")
+    if refresh and offline:
+        raise click.UsageError(
+            "--refresh asks the package managers' servers, --offline nobody: give one of them"
+        )
     lock = None if locked is None else locks.read(locked)
     place = prepared(context)
     found = _find(place, file, base_name or (lock.base if lock is not None else None))
@@ -73,6 +86,7 @@ def env_build(
             progress=progress.show,
             refresh=refresh,
             lock=lock,
+            offline=offline,
         )
     name = found.environment.name
     if name and os.path.isfile(file):

@@ -54,6 +54,7 @@ class Place(NamedTuple):
         need_endpoints: bool = False,
         refresh: bool = False,
         lock: Lock | None = None,
+        offline: bool = False,
     ) -> Image:
         return build(
             self.store,
@@ -65,6 +66,7 @@ class Place(NamedTuple):
             need_endpoints=need_endpoints,
             refresh=refresh,
             lock=lock,
+            offline=offline,
         )
 
     def forget(self, image: Image) -> None:

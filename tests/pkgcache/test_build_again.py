@@ -14,11 +14,12 @@ from pkgcache.inventory import inventory
 from pkgcache.lock import Change, Lock
 from pkgcache.memo import recall
 from pkgcache.prune import prune
+from pkgcache.recipe import OFFLINE
 from pkgcache.records import Locked
 from pkgcache.resolve import read_layer, resolve
 from pkgcache.runner import Job
 from pkgcache.store import Store, in_use, open_store
-from tests.pkgcache.scripted import Scripted, add_base, remove, standing
+from tests.pkgcache.scripted import Scripted, add_base, installs_files, remove, standing
 
 PACKAGES = {"npm": ["tsx"], "pip": ["six"]}
 
@@ -194,3 +195,39 @@ def test_a_lock_of_other_packages_is_refused_before_anything_runs(store: Store, 
     never = Scripted(lambda _: pytest.fail("ran"))
     with pytest.raises(InputError, match="the lock does not fit"):
         build(store, "debian", {"pip": ["six"]}, runner=never, remove=remove, lock=lock)
+
+
+def test_without_a_network_no_job_has_servers_and_downloading_is_left_out(store: Store) -> None:
+    online, offline = Scripted(installs_files), Scripted(installs_files)
+    image = build(
+        store, "debian", {"apt": ["jq"]}, runner=online, remove=remove, allowed_hosts=["extra.test"]
+    )
+    remove(store.layer(image.keys[0]))
+    wanted = {"apt": ["jq"], "npm": ["tsx"]}
+    build(store, "debian", wanted, runner=offline, remove=remove, allowed_hosts=["extra.test"], offline=True)
+    assert all(job.endpoints and job.allowed_hosts for job in online.jobs if job.argv[4:] == ("jq",))
+    assert {(job.endpoints, job.allowed_hosts) for job in offline.jobs} == {((), ())}
+    assert {job.environment[OFFLINE] for job in offline.jobs} == {"1"}
+    assert not any(OFFLINE in job.environment for job in online.jobs)
+    assert [job.scratch is None for job in online.jobs if job.argv[4:] == ("jq",)] == [True, False]
+    assert [job.scratch is None for job in offline.jobs if job.argv[4:] == ("jq",)] == [False]
+
+
+def test_what_is_there_needs_no_network(store: Store, servers: Servers) -> None:
+    first = run(store, servers)
+    never = Scripted(lambda _: pytest.fail("ran"))
+    assert build(store, "debian", PACKAGES, runner=never, remove=remove, offline=True) == first
+
+
+def test_a_base_is_not_made_without_a_network(tmp_path: Path) -> None:
+    never = Scripted(lambda _: pytest.fail("ran"))
+    for base in ("debian", "host"):
+        with pytest.raises(StoreError, match=f"the base {base} is not there"):
+            build(
+                open_store(str(tmp_path / base)),
+                base,
+                {"pip": ["six"]},
+                runner=never,
+                remove=remove,
+                offline=True,
+            )
