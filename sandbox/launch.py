@@ -43,7 +43,9 @@ def prepare(
     if spec.workspace is not None and not spec.workspace.writable:
         _check_workspace(spec.workspace.source, layout)
     for option, source in _written_through(spec):
-        if _holds(source, data):
+        from sandbox.given import holds
+
+        if holds(source, data):
             raise InputError(
                 f"{option} {source} contains sandboxsh's own data directory, which no session may write to",
                 hint="name a directory further down, or put the data elsewhere with --data",
@@ -81,11 +83,6 @@ def _written_through(spec: RunSpec) -> list[tuple[str, str]]:
     if spec.workspace is not None and spec.workspace.writable:
         given.append(("--workspace-rw", spec.workspace.source))
     return given
-
-
-def _holds(outer: str, inner: str) -> bool:
-    outer, inner = os.path.realpath(outer), os.path.realpath(inner)
-    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
 
 
 class Running:

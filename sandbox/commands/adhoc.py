@@ -174,18 +174,39 @@ def _request(options: Options, data: str) -> _Request:
             + (" or networking.allow_package_managers: true" if environment else ""),
         )
     timeout = options.value("timeout")
+    workspace = _workspace(options.value("workspace"), options.value("workspace-rw"))
+    mounts = tuple(arguments.host_mount(text) for text in options.all("mount"))
+    files = tuple(arguments.file_copy(text) for text in options.all("file"))
+    _check_links(options, workspace, mounts, files)
     return _Request(
         base=options.value("base") or images.default_base(wanted),
         wanted=wanted,
         access=access,
-        workspace=_workspace(options.value("workspace"), options.value("workspace-rw")),
-        mounts=tuple(arguments.host_mount(text) for text in options.all("mount")),
-        files=tuple(arguments.file_copy(text) for text in options.all("file")),
+        workspace=workspace,
+        mounts=mounts,
+        files=files,
         outputs=_outputs(options.value("outputs"), make="dry-run" not in options.flags),
         workdir=_workdir(options.value("workdir") or WORKSPACE),
         variables=arguments.variables(options.all("setenv"), options.all("pass-env"), os.environ),
         timeout_s=None if timeout is None else arguments.seconds(timeout),
     )
+
+
+def _check_links(
+    options: Options,
+    workspace: Workspace | None,
+    mounts: tuple[HostMount, ...],
+    files: tuple[tuple[str, str], ...],
+) -> None:
+    trees = [mount.source for mount in mounts] + ([] if workspace is None else [workspace.source])
+    if trees:
+        from sandbox.given import check_links
+
+        written = [(f"--{name}", options.value(name)) for name in ("outputs", "egress-log")]
+        named = [(option, os.path.abspath(path)) for option, path in written if path is not None]
+        named += [("--file", source) for source, _ in files]
+        named += [("--mount", mount.source) for mount in mounts]
+        check_links(named, trees)
 
 
 def _workspace(copied: str | None, written: str | None) -> Workspace | None:

@@ -91,3 +91,35 @@ def test_what_other_ids_own_is_collected_as_the_callers(sandbox: Sandbox, tmp_pa
     sandbox.sh(script, "--ids", "range", "--outputs", str(tmp_path / "out"))
     assert (tmp_path / "out/f").read_text() == "x\n"
     assert (tmp_path / "out/f").stat().st_uid == os.geteuid()
+
+
+@pytest.mark.parametrize("option", ["--outputs", "--file", "--mount", "--egress-log"])
+def test_a_link_in_the_workspace_chooses_no_other_place_of_the_host(
+    either_sandbox: Sandbox, tmp_path: Path, option: str
+) -> None:
+    """A repository brought it, or an earlier session left it. The place itself may be named."""
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret/file").write_text("a canary's song\n")
+    (tmp_path / "workspace/link").symlink_to("../secret")
+    leave = (
+        "--",
+        "sh",
+        "-c",
+        "echo left > /mnt/session/outputs/left; cat /given /given/file 2>/dev/null; true",
+    )
+    for place, refused in ((tmp_path / "workspace/link", True), (tmp_path / "secret", False)):
+        value = {
+            "--outputs": str(place),
+            "--file": f"{place}/file:/given",
+            "--mount": f"{place}:/given",
+            "--egress-log": f"{place}/log",
+        }[option]
+        done = either_sandbox.run("--workspace", str(tmp_path / "workspace"), option, value, *leave)
+        made = sorted(path.name for path in (tmp_path / "secret").iterdir())
+        if refused:
+            assert (done.code, done.out, made) == (2, "", ["file"]), done
+            assert "symbolic link" in done.err
+        else:
+            assert done.code == 0, done
+            assert "song" in done.out or made != ["file"]
