@@ -107,7 +107,10 @@ def _turn(watch: _Watch, timeout_s: float | None) -> None:
         if control is not None:
             poll.register(control, select.POLLIN)
     sources, targets = _register_pumps(watch, poll)
-    ready = dict(poll.poll(_wait_ms(watch)))
+    # Nothing in the session can write any more: what is not there now, never comes. Its end need not show, for
+    # a write end may have been passed on to somebody outside.
+    written = watch.gone
+    ready = dict(poll.poll(0 if written and not targets else _wait_ms(watch)))
     for number in watch.signals.take():
         _pass_on(watch, number)
     if watch.channel_open and watch.running.channel.fileno() in ready:
@@ -117,6 +120,11 @@ def _turn(watch: _Watch, timeout_s: float | None) -> None:
         if watch.running.pidfd in ready and not watch.channel_open:
             watch.gone = True
     _move(watch, sources, targets, ready)
+    if written:
+        for fd, pump in sources.items():
+            if fd not in ready and pump in watch.pumps:
+                watch.pumps.remove(pump)
+                pump.close()
     _keep_time(watch)
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import socket
 import subprocess
+import threading
+from pathlib import Path
 
-from tests.sessions.running import Sandbox
+import pytest
+
+from tests.sessions.running import PYTHON, Sandbox
 
 # What a shell reads its commands from is a pipe that its children inherit.
 ATTACK = (
@@ -60,3 +66,49 @@ def test_a_session_takes_no_more_of_a_pipe_than_its_command_read(either_sandbox:
     script = f"read a; {inner}; read b; echo $a $b; {inner.replace('read x', 'true')}; cat"
     done = subprocess.run(["sh", "-c", script], input=b"1\n2\n3\n4\n", capture_output=True, timeout=20)
     assert done.stdout.split() == [b"inside", b"2", b"1", b"3", b"inside", b"4"]
+
+
+PASS_ON = """
+import array, socket, sys
+with socket.socket(socket.AF_UNIX) as there:
+    there.connect('/given/s')
+    there.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [1, 2]))])
+    there.recv(1)
+print('x' * 100000 + 'last')
+"""
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_a_stream_that_was_passed_on_to_somebody_outside_holds_nothing_up(
+    either_sandbox: Sandbox, tmp_path: Path, on_terminal: bool
+) -> None:
+    """The session reaches a socket in a directory that it was given; whoever listens there keeps what it gets."""
+    held: list[int] = []
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(tmp_path)  # a socket's path has 107 bytes at most
+        try:
+            server.bind("s")
+        finally:
+            os.chdir(here)
+        os.chmod(tmp_path / "s", 0o777)
+        server.listen()
+
+        def listen() -> None:
+            client, _ = server.accept()
+            with client:
+                held.extend(socket.recv_fds(client, 1, 2)[1])
+                client.sendall(b"x")
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        line = either_sandbox.line("--mount", f"{tmp_path}:/given", "--", PYTHON, "-Ic", PASS_ON)
+        if on_terminal:
+            line = ["script", "-qec", shlex.join(line), "/dev/null"]
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+        thread.join()
+    for fd in held:
+        os.close(fd)
+    assert len(held) == 2
+    assert done.returncode == 0
+    assert done.stdout.rstrip().endswith(b"x" * 100000 + b"last")
