@@ -18,6 +18,7 @@ class Access(NamedTuple):
 
     ``allowed_hosts``: the environment's. ``openings``: what is asked for beside them, each with who asks.
     ``blocks``: what is refused whatever else is allowed. ``private``: private networks (CIDR) that may be reached.
+    ``learning``: every name may be reached, to find out which are needed.
     """
 
     mode: str = "limited"
@@ -27,6 +28,7 @@ class Access(NamedTuple):
     connect_to: tuple[ConnectTo, ...] = ()
     blocks: tuple[Block, ...] = ()
     private: tuple[str, ...] = ()
+    learning: bool = False
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ def make_policy(access: Access, endpoints: Sequence[tuple[str, str, str, int, st
         access.connect_to,
         blocks=access.blocks,
         private=access.private,
+        learning=access.learning,
     )
 
 

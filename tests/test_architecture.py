@@ -57,6 +57,7 @@ PURE = (
     "sandbox.environment",
     "sandbox.errors",
     "sandbox.fields",
+    "sandbox.learned",
     "sandbox.networks",
     "sandbox.plan",
     "sandbox.spec",

@@ -37,15 +37,15 @@ class _Request(NamedTuple):
     timeout_s: float | None
 
 
-def main(begun: Begun) -> NoReturn:
-    """Read the options and run the session that ``begun`` becomes."""
-    debug = "--debug" in sys.argv
+def main(begun: Begun, words: list[str]) -> NoReturn:
+    """Read the options in ``words`` and run the session that ``begun`` becomes."""
+    debug = "--debug" in words
     # Python has none of its own for a descriptor that was closed, and print() takes the other one then.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         with begun:
-            code = _run(arguments.parse(sys.argv[1:]), begun)
+            code = _run(arguments.parse(words), begun)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough; the interpreter must not try to flush the rest.
@@ -121,6 +121,7 @@ def _session(
     from sandbox import session, stdio
 
     log = _open_log(options.value("egress-log"))
+    learn = _open_learned(options.value("learn"))
     report = session.run(
         spec,
         ids,
@@ -133,6 +134,11 @@ def _session(
         environment=os.environ,
     )
     _close(options, report)
+    if learn is not None:
+        from sandbox import learned
+
+        with open(learn, "w", encoding="utf-8", closefd=learn != 2) as file:
+            file.write(learned.fragment(policy, request.access, report.egress._asdict()))
     return report.outcome.code
 
 
@@ -153,20 +159,17 @@ def _request(options: Options, data: str) -> _Request:
     environment = _environment(named, data) if named is not None else None
     wanted = _wanted(options, environment)
     offline = "offline" in options.flags
-    if offline and options.value("net") not in (None, "none"):
-        raise InputError(
-            f"--offline promises no network, --net {options.value('net')} asks for one",
-            hint="give one of them",
-        )
     access = networks.combine(
         environment.networking if environment and not offline else None,
-        mode="none" if offline else options.value("net"),
+        mode=_mode(options),
         allow=options.all("allow"),
         allow_package_managers="allow-package-managers" in options.flags,
         connect_to=options.all("connect-to"),
         allow_private=options.all("allow-private"),
         blocks=blocklists.read(options.all("blocklist"), os.environ),
     )
+    if options.value("learn") is not None:
+        access = access._replace(learning=True)
     if wanted and access.mode == "limited" and not access.allow_package_managers:
         raise InputError(
             "packages need their package managers' servers, which limited networking refuses",
@@ -202,11 +205,29 @@ def _check_links(
     if trees:
         from sandbox.given import check_links
 
-        written = [(f"--{name}", options.value(name)) for name in ("outputs", "egress-log")]
-        named = [(option, os.path.abspath(path)) for option, path in written if path is not None]
+        written = [(f"--{name}", options.value(name)) for name in ("outputs", "egress-log", "learn")]
+        named = [(option, os.path.abspath(path)) for option, path in written if path not in (None, "-")]
         named += [("--file", source) for source, _ in files]
         named += [("--mount", mount.source) for mount in mounts]
         check_links(named, trees)
+
+
+def _mode(options: Options) -> str | None:
+    mode = options.value("net")
+    if "offline" in options.flags:
+        if mode not in (None, "none"):
+            raise InputError(
+                f"--offline promises no network, --net {mode} asks for one", hint="give one of them"
+            )
+        mode = "none"
+    if options.value("learn") is None:
+        return mode
+    if mode not in (None, "limited"):
+        raise InputError(
+            f"--learn means nothing with {mode} networking: it is for limited networking",
+            hint="drop --net or --offline",
+        )
+    return "limited"
 
 
 def _workspace(copied: str | None, written: str | None) -> Workspace | None:
@@ -295,6 +316,20 @@ def _open_log(path: str | None) -> int | None:
     except OSError as error:
         raise InputError(
             f"--egress-log {path}: {error.strerror}", hint="name a file that can be written"
+        ) from error
+
+
+def _open_learned(path: str | None) -> int | None:
+    """Before the session runs: afterwards, its path could lead elsewhere."""
+    if path is None:
+        return None
+    if path == "-":
+        return 2
+    try:
+        return os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"--learn {path}: {error.strerror}", hint="name a file that can be written"
         ) from error
 
 

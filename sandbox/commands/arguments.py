@@ -35,6 +35,7 @@ network:
   --blocklist FILE …    names and networks to refuse, one a line, besides ~/.config/sandboxsh/blocklist
   --connect-to HOST[:PORT]=ADDRESS[:PORT] …
                         dial an allowed host at this address instead of looking it up
+  --learn FILE          let every name be reached and write the environment that would have sufficed to FILE (or -)
   --egress-log FILE     append one JSON line for each network decision
 
 files:
@@ -88,6 +89,7 @@ _VALUES = (
     "ids",
     "net",
     "egress-log",
+    "learn",
     "workspace",
     "workspace-rw",
     "outputs",

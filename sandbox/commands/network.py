@@ -84,6 +84,25 @@ def policy(
         click.echo(f"note: {note}", err=True)
 
 
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    options_metavar="[--write FILE] [OPTIONS OF SANDBOXSH]",
+)
+@click.option("--write", metavar="FILE", default="-", help="Where to write it (default: standard error).")
+@click.argument("words", metavar="[--] COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def learn(context: click.Context, write: str, words: tuple[str, ...]) -> None:
+    """Run COMMAND in a session that may reach every name, and print the environment that would have sufficed.
+
+    Addresses that are not public stay closed, and so does what blocklists name. Takes every option of sandboxsh.
+    """
+    from sandbox.begin import begin
+    from sandbox.commands import adhoc
+
+    place = [f"--{name}={value}" for name in ("data", "ids") if (value := context.meta.get(name))]
+    adhoc.main(begin(), [*place, f"--learn={write}", *words])
+
+
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @click.option(

@@ -31,7 +31,7 @@ def main(context: click.Context, data: str | None, ids: str | None, debug: bool)
     """Manage what lasts: bases, environments, and what this machine can do."""
     del debug  # read from the arguments where failures are shown
     context.obj = lambda: place.find(data, ids)
-    context.meta["data"] = data
+    context.meta["data"], context.meta["ids"] = data, ids
 
 
 @main.command()
@@ -62,3 +62,4 @@ main.add_command(envs.env)
 main.add_command(network.why)
 main.add_command(network.policy)
 main.add_command(network.egress)
+main.add_command(network.learn)

@@ -1,6 +1,7 @@
 """``sandboxsh``: the entry point. It begins the session first and loads the rest meanwhile."""
 
 import gc
+import sys
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
     begun = begin()
     from sandbox.commands.adhoc import main as run
 
-    run(begun)
+    run(begun, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.capabilities import need
-from tests.sessions.running import PYTHON, Sandbox, children, eventually, mark, marked
+from tests.sessions.running import PYTHON, Sandbox, children, control, eventually, mark, marked
 
 ALLOWED, DENIED = "allowed.test", "denied.test"
 
@@ -419,3 +419,60 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
     except OSError:
         return
+
+
+def test_what_was_learned_is_an_environment_that_suffices(
+    either_sandbox: Sandbox, servers: Servers, tmp_path: Path
+) -> None:
+    need("nft-tproxy")
+    where = servers.to(ALLOWED, 8443)
+    env = {"SSL_CERT_FILE": servers.authority}
+    script = f"{CURL}\nsys.argv = ['', '{ALLOWED}:8443']\n{TCP}"
+    command = ("--", PYTHON, "-c", script, f"https://{ALLOWED}/", f"http://{ALLOWED}/")
+    everything = "hello\nhello\nping\n"
+    written = tmp_path / "learned.yaml"
+    done = either_sandbox.run("--learn", str(written), *where, *command, env=env)
+    assert (done.code, done.out, done.err) == (0, everything, ""), done
+    assert sorted(servers.heard) == ["echo b'ping'", f"http {ALLOWED}", f"tls {ALLOWED}"]
+    assert written.read_text().splitlines()[2:] == [
+        "  allowed_hosts:",
+        f'    - "{ALLOWED}"',
+        f'    - "{ALLOWED}:80"',
+        f'    - "{ALLOWED}:8443"',
+    ]
+    done = either_sandbox.run("--env", str(written), *where, *command, env=env)
+    assert (done.code, done.out) == (0, everything), done
+    done = either_sandbox.run(*where, *command, env=env)
+    assert "hello" not in done.out, "nothing of this is allowed without it"
+
+
+def test_the_other_command_prints_what_was_learned(
+    sandbox: Sandbox, servers: Servers, tmp_path: Path
+) -> None:
+    need("nft-tproxy")
+    file = tmp_path / "before.yaml"
+    file.write_text('networking: {type: limited, allowed_hosts: ["*.known.test"]}\n')
+    command = ("--env", str(file), *servers.to(), "--", PYTHON, "-c", TCP, f"{ALLOWED}:8443", "192.0.2.1:22")
+    done = control(sandbox.data, "learn", *command)
+    assert done.code == 0, done
+    assert done.out.splitlines()[0] == "ping"
+    assert "ping" not in done.out.splitlines()[1], "an address is no name, also while learning"
+    assert done.err.endswith(
+        f'networking:\n  type: limited\n  allowed_hosts:\n    - "*.known.test"\n    - "{ALLOWED}:8443"\n'
+    )
+    assert control(sandbox.data, "learn", "--", "sh", "-c", "exit 7").code == 7
+
+
+def test_a_learning_session_reaches_nothing_that_is_not_public(sandbox: Sandbox, servers: Servers) -> None:
+    targets = (f"127.0.0.1:{servers.echo}", f"{servers.host.strip('[]')}:{servers.echo}", "10.0.0.1:22")
+    done = sandbox.run("--learn", "-", "--", PYTHON, "-c", TCP, *targets)
+    assert done.code == 0, done
+    assert "ping" not in done.out
+    assert servers.heard == []
+    assert "allowed_hosts: []" in done.err
+
+
+@pytest.mark.parametrize("mode", ["none", "unrestricted"])
+def test_there_is_nothing_to_learn_without_limits(mode: str, sandbox: Sandbox) -> None:
+    done = sandbox.run("--learn", "-", "--net", mode, "--", "true")
+    assert (done.code, "--learn" in done.err) == (2, True)
