@@ -48,35 +48,66 @@ def parse(text: str) -> Spec:
 _CACHE = "/var/cache/npm"
 _OPTIONS = f"--prefix {PREFIX} --no-audit --no-fund --no-update-notifier --logs-max=0 --yes"
 
-# Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
-_INSTALL = f"""{require("npm", "npm --version")}test -z "${OFFLINE}" || export npm_config_offline=true
-npm install --global {_OPTIONS} --cache {_CACHE} \\
-  --ignore-scripts --loglevel=http -- "$@"
-"""
-# What is there is read from the packages' own files; npm would take longer to list it than many installs take. A
-# package with binding.gyp and no install script has one by implication.
-_SCRIPTS = f"""node - <<'END'
-const fs = require("fs");
+# What is there is read from the packages' own files; npm would take longer to list it than many installs take.
+_VISIT = """const fs = require("fs");
 const path = require("path");
-let scripts = false;
-function visit(directory) {{
+function visit(directory, told) {
   let entries = [];
-  try {{ entries = fs.readdirSync(directory, {{ withFileTypes: true }}); }} catch {{ return; }}
-  for (const entry of entries) {{
+  try { entries = fs.readdirSync(directory, { withFileTypes: true }); } catch { return; }
+  for (const entry of entries) {
     const place = path.join(directory, entry.name);
     if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
-    if (entry.name.startsWith("@")) {{ visit(place); continue; }}
+    if (entry.name.startsWith("@")) { visit(place, told); continue; }
     let about;
-    try {{ about = JSON.parse(fs.readFileSync(path.join(place, "package.json"), "utf8")); }} catch {{ continue; }}
-    console.log("{MARK}package\t" + about.name + "\t" + about.version + "\t");
-    const own = about.scripts || {{}};
-    if (own.preinstall || own.install || own.postinstall || fs.existsSync(path.join(place, "binding.gyp"))) {{
-      scripts = true;
-    }}
-    visit(path.join(place, "node_modules"));
+    try { about = JSON.parse(fs.readFileSync(path.join(place, "package.json"), "utf8")); } catch { continue; }
+    // What a package says of itself is told as one word each.
+    if (![about.name, about.version].every((word) => typeof word === "string" && /^[!-~]+$/.test(word))) continue;
+    told(place, about);
+    visit(path.join(place, "node_modules"), told);
+  }
+}"""
+# npm keeps no record of the hashes of global packages. Its cache does, under each archive's address, which is the same
+# on every registry that does as the public one; where it is another, nothing is found and no hash is told.
+# Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
+_INSTALL = f"""{require("npm", "npm --version")}test -z "${OFFLINE}" || export npm_config_offline=true
+npm config get registry --cache /tmp/npm --logs-max=0 > /tmp/registry 2>/dev/null &
+npm install --global {_OPTIONS} --cache {_CACHE} \\
+  --ignore-scripts --loglevel=http -- "$@" || exit
+wait
+node - <<'END'
+{_VISIT}
+const crypto = require("crypto");
+const registry = fs.readFileSync("/tmp/registry", "utf8").trim().replace(/\\/*$/, "/");
+visit("{PREFIX}/lib/node_modules", (place, about) => {{
+  const file = about.name.split("/").pop() + "-" + about.version + ".tgz";
+  const key = "make-fetch-happen:request-cache:" + registry + about.name + "/-/" + file;
+  const name = crypto.createHash("sha256").update(key).digest("hex");
+  const index = path.join("{_CACHE}/_cacache/index-v5", name.slice(0, 2), name.slice(2, 4), name.slice(4));
+  let lines = [];
+  try {{ lines = fs.readFileSync(index, "utf8").split("\\n"); }} catch {{ return; }}
+  for (const line of lines) {{
+    let entry;
+    try {{ entry = JSON.parse(line.slice(line.indexOf("\\t") + 1)); }} catch {{ continue; }}
+    const sum = /^sha512-([A-Za-z0-9+/=]+)$/.exec(entry.integrity || "");
+    if (entry.key !== key || !sum) continue;
+    const hex = Buffer.from(sum[1], "base64").toString("hex");
+    console.log("{MARK}package\\t" + about.name + "\\t" + about.version + "\\tsha512:" + hex);
   }}
-}}
-visit("{PREFIX}/lib/node_modules");
+}});
+END
+true
+"""
+# A package with binding.gyp and no install script has one by implication.
+_SCRIPTS = f"""node - <<'END'
+{_VISIT}
+let scripts = false;
+visit("{PREFIX}/lib/node_modules", (place, about) => {{
+  console.log("{MARK}package\\t" + about.name + "\\t" + about.version + "\\t");
+  const own = about.scripts || {{}};
+  if (own.preinstall || own.install || own.postinstall || fs.existsSync(path.join(place, "binding.gyp"))) {{
+    scripts = true;
+  }}
+}});
 process.exit(scripts ? 10 : 0);
 END
 status=$?

@@ -26,6 +26,14 @@ def place(data_dir: Path) -> Place:
     return Place(str(data_dir), "range")
 
 
+def test_each_package_has_the_hash_of_its_archive(place: Place) -> None:
+    image = place.build("debian", PACKAGES)
+    apt, npm, pip = (read_layer(place.store, key).packages for key in image.keys)
+    assert {package.hash.partition(":")[0] for package in (*apt, *pip)} == {"sha256"}
+    hashes = {package.name: package.hash for package in npm}
+    assert hashes["is-odd"].startswith("sha512:") and len(hashes["is-odd"]) == 7 + 128
+
+
 def versions(place: Place, image: Image) -> dict[str, str]:
     packages = [package for key in image.keys for package in read_layer(place.store, key).packages]
     return {package.name: package.version for package in packages}
