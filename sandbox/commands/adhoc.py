@@ -8,7 +8,7 @@ from sandbox import blocklists, idmap, images, networks, paths, trust
 from sandbox.begin import Begun
 from sandbox.commands import arguments
 from sandbox.commands.arguments import Options
-from sandbox.commands.failures import tell
+from sandbox.commands.failures import spoken, tell
 from sandbox.errors import InputError
 from sandbox.networks import Access
 from sandbox.spec import WORKSPACE, HostMount, RootFs, RunSpec, Workspace, session_environment
@@ -146,7 +146,7 @@ def _close(options: Options, report: "Report") -> None:
     from sandbox.commands import closing
 
     if report.message:
-        print(f"sandboxsh: {report.message}", file=sys.stderr)
+        print(f"sandboxsh: {spoken(report.message)}", file=sys.stderr)
     if "quiet" not in options.flags:
         for line in closing.lines(report, verbose="verbose" in options.flags):
             print(f"sandboxsh: {line}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sandbox.commands.failures import spoken
 from sandbox.session import Report
 
 _SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "udp": "UDP", "dns": "DNS"}
@@ -30,7 +31,8 @@ def lines(report: Report, *, verbose: bool) -> list[str]:
             f"processor {outcome.user_s:.2f} s user {outcome.system_s:.2f} s system, "
             f"largest process {outcome.max_rss_kib / 1024:.0f} MiB"
         )
-    return said
+    # Names that a session looked up can have any byte in them.
+    return [spoken(line) for line in said]
 
 
 def _denied(entry: dict[str, Any]) -> str:

@@ -99,3 +99,18 @@ def test_the_report_for_programs_has_every_list() -> None:
     )
     assert json.loads(closing.as_json(report(QUIET)))["egress_log_error"] is None
     assert "\n" not in closing.as_json(report(egress))
+
+
+def test_no_name_that_a_session_looked_up_writes_to_the_terminal() -> None:
+    name = "\x1b]0;title\x07\x9b2J\r\nsandboxsh: denied nothing"
+    lines = said(
+        QUIET._replace(
+            denied=[{**DENIED, "host": name}],
+            failed=[{**FAILED, "host": name, "reason": f"none answered for {name}"}],
+            allowed=[{**ALLOWED, "host": name}],
+        ),
+        verbose=True,
+    )
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+    assert all(r"\x1b]0;title\x07\x9b2J\r\n" in line for line in lines[:3])

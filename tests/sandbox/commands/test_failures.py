@@ -43,3 +43,8 @@ def test_debugging_shows_where_a_failure_was_raised(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert said.endswith("sandboxctl: bad\n")
+
+
+def test_what_a_stranger_named_does_not_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell(InputError("bad \x1b[2Jname\r", hint="one\ntwo\x07"), debug=False) == 2
+    assert capsys.readouterr().err == "sandboxsh: bad \\x1b[2Jname\\r\nsandboxsh: one\ntwo\\x07\n"
