@@ -146,9 +146,10 @@ def _copy_file(source: int, target: int, name: str) -> None:
         found = os.fstat(read.fileno())
         _unlink(target, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=target), "wb", buffering=0) as write:
+        # The caller's umask applies, as to every file that they make: a session gives no one else a right to it.
+        mode = stat.S_IMODE(found.st_mode) & 0o777
+        with open(os.open(name, flags, mode, dir_fd=target), "wb", buffering=0) as write:
             _copy_data(read.fileno(), write.fileno(), found.st_size)
-            os.fchmod(write.fileno(), stat.S_IMODE(found.st_mode) & 0o777)
             os.utime(write.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -24,6 +25,14 @@ def test_a_command_that_stops_itself_does_not_escape_the_time_limit(
     done = either_sandbox.run("--timeout", "0.5", "--", "sh", "-c", script)
     assert done.code == 124, done
     eventually(lambda: not marked(number), "the end of every process")
+
+
+def test_on_a_terminal_that_no_shell_controls_the_time_limit_holds_as_well(sandbox: Sandbox) -> None:
+    """As in continuous integration: there is a terminal, and nobody who would continue what stopped."""
+    line = sandbox.line("--timeout", "0.5", "--", "sh", "-c", "while :; do kill -STOP $$; done")
+    around = ["script", "-qec", shlex.join(line), "/dev/null"]
+    done = subprocess.run(around, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    assert done.returncode == 124, done
 
 
 def test_a_command_that_stopped_itself_goes_on_when_the_caller_says_so(either_sandbox: Sandbox) -> None:

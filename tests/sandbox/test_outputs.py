@@ -165,3 +165,20 @@ def test_holes_stay_holes_and_what_is_between_them_is_copied(tmp_path: Path, ids
         file.seek((1 << 30) - 1)
         assert file.read(8) == b"\0middle\0"
     assert (target / "empty").stat().st_size == 0
+
+
+def test_the_callers_umask_applies(tmp_path: Path, ids: IdMap) -> None:
+    source = tmp_path / "source"
+    (source / "d").mkdir(parents=True)
+    for name, mode in (("open", 0o666), ("tool", 0o777), ("private", 0o400)):
+        (source / name).write_text(name)
+        (source / name).chmod(mode)
+    (source / "d").chmod(0o777)
+    before = os.umask(0o027)
+    try:
+        collect(source, tmp_path / "target", ids)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (tmp_path / "target").iterdir()}
+    assert modes == {"open": 0o640, "tool": 0o750, "private": 0o400, "d": 0o750}
+    assert (tmp_path / "target/private").read_text() == "private"
