@@ -1,6 +1,7 @@
 """Environments by file or by name: reading what the user wrote, keeping what was built under its name."""
 
 import os
+from typing import NamedTuple
 
 from sandbox.environment import Environment, known_checks, read
 from sandbox.errors import HostError, InputError
@@ -77,6 +78,59 @@ def keep(data: str, name: str, path: str) -> None:
         raise HostError(
             f"the environment {name} can't be kept: {error.strerror}", hint="free some space, or use --data"
         ) from error
+
+
+class Kept(NamedTuple):
+    """An environment that is known by name. ``problem``: why it can't be used, as one line."""
+
+    name: str
+    packages: dict[str, tuple[str, ...]]
+    networking: str
+    problem: str = ""
+
+
+def list_kept(data: str) -> tuple[Kept, ...]:
+    """All of them, by name."""
+    return tuple(_describe(data, name) for name in names(data))
+
+
+def _describe(data: str, name: str) -> Kept:
+    try:
+        found = read_file(_kept(data, name))
+    except InputError as error:
+        return Kept(name, {}, "", str(error).partition("\n")[0])
+    return Kept(name, found.packages.wanted(), found.networking.type)
+
+
+def text(data: str, name: str) -> str:
+    """What was kept under ``name``, as it was written. InputError when there is none."""
+    try:
+        with open(_checked(data, name), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise _unknown(data, name) from None
+
+
+def remove(data: str, name: str) -> None:
+    """Forget what was kept under ``name``. InputError when there is none."""
+    try:
+        os.unlink(_checked(data, name))
+    except FileNotFoundError:
+        raise _unknown(data, name) from None
+
+
+def _checked(data: str, name: str) -> str:
+    if not name or not _NAME.issuperset(name) or name.startswith("."):
+        raise _unknown(data, name)
+    return _kept(data, name)
+
+
+def _unknown(data: str, name: str) -> InputError:
+    known = names(data)
+    return InputError(
+        f"there is no environment {name!r}",
+        hint=f"known names: {', '.join(known)}" if known else "sandboxctl env build FILE makes one known",
+    )
 
 
 def _kept(data: str, name: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sandbox import images
+from sandbox.commands import kept
 from sandbox.commands.exporting import compression, write_image
 from sandbox.commands.place import Place, prepared
 from sandbox.commands.progress import Progress
@@ -188,3 +189,8 @@ def env_export(
         )
     tag = tag_for(found.environment.name)
     click.echo(write_image(found.place, image, directory, tag, compression, quiet=quiet))
+
+
+env.add_command(kept.env_list)
+env.add_command(kept.env_show)
+env.add_command(kept.env_remove)
