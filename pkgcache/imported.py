@@ -21,7 +21,7 @@ from pkgcache.debian import LIST, packages_to_json
 from pkgcache.errors import InputError, StoreError
 from pkgcache.names import HOST
 from pkgcache.phases import Event, Progress, World, now, open_log, probe
-from pkgcache.records import BaseRecord, to_json
+from pkgcache.records import IMPORTED, BaseRecord, to_json
 from pkgcache.runner import Inside, Remove, Root, Runner
 from pkgcache.settle import settle
 from pkgcache.specs import MANAGERS
@@ -29,7 +29,6 @@ from pkgcache.store import Store, create, exclusive, explain, point, publish, sw
 from pkgcache.streams import DAMAGED, Digested, TooMuch, guess, reader
 from pkgcache.unpack import ENTRIES, Full, Refused, unpack
 
-PROFILE = "imported"
 # What an image may leave of the disk, so that the machine goes on working.
 _RESERVE = 256 << 20
 _MAGIC = 8
@@ -128,7 +127,8 @@ def import_base(
                 publish(store, made, store.base(identity))
             point(store, name, identity)
         os.unlink(log.path)
-    say("done", f"base {name}: imported from {path}")
+    servers = ", ".join(sorted({endpoint.host for endpoint in record.endpoints}))
+    say("done", f"base {name}: imported; its package managers' servers: {servers or 'none'}")
     return record
 
 
@@ -143,12 +143,12 @@ def _describe(
     marks: Sequence[tuple[str, ...]] = ()
     # An image of one static program has no shell, nor any package manager.
     if any(os.path.lexists(f"{root}/{shell}") for shell in _SHELLS):
-        world = world._replace(environment=dict(source.environment))
+        world = world._replace(environment=dict(source.environment), foreign=True)
         marks = probe(world, Root(root), MANAGERS, log, extra=LIST)
     record = BaseRecord(
         identity,
         name,
-        profile=PROFILE,
+        profile=IMPORTED,
         created=now(),
         tools=report.tools(marks),
         endpoints=report.endpoints(marks),

@@ -89,10 +89,10 @@ def made(
     begun = time.monotonic()
     store = maker.store
     deadline = None if maker.timeout_s is None else begun + maker.timeout_s
-    variables = dict(stand.base.environment)
     world = World(
-        store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline, variables, maker.offline
-    )
+        store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline,
+        dict(stand.base.environment), maker.offline, stand.base.foreign,
+    )  # fmt: skip
     phase = ["begin"]
     with (
         workplace(store, maker.remove) as place,

@@ -46,7 +46,8 @@ Progress = Callable[[Event], None]
 class World(NamedTuple):
     """What all phases of one build share. `deadline` is a time.monotonic() value or None. `environment` has the
     variables of the base's own, as an imported image has them. `offline`: no phase has a network, whatever the
-    endpoints."""
+    endpoints. `foreign`: the base was imported, so that its settings are not the user's.
+    """
 
     store: Store
     runner: Runner
@@ -55,6 +56,7 @@ class World(NamedTuple):
     deadline: float | None
     environment: Mapping[str, str] = MappingProxyType({})
     offline: bool = False
+    foreign: bool = False
 
 
 def module(manager: str) -> ModuleType:
@@ -230,7 +232,7 @@ def probe(
     closed = world._replace(endpoints=(), allowed_hosts=(), deadline=time.monotonic() + _PROBE_TIME_S)
     log.note("== probe")
     run_script(closed, script, root, log)
-    marks = log.marks[before:]
+    marks = _told(world, log.marks[before:])
     for manager, known in modules.items():
         own = [mark for mark in marks if len(mark) > 1 and mark[1] == manager]
         asked = report.follows(own)
@@ -238,7 +240,7 @@ def probe(
             servers = report.endpoints(own)
             there = closed._replace(endpoints=servers, deadline=time.monotonic() + _PROBE_TIME_S)
             _follow(there, manager, asked, root, log)
-    return tuple(log.marks[before:])
+    return _told(world, log.marks[before:])
 
 
 def _follow(world: World, manager: str, asked: Sequence[str], root: Root, log: BuildLog) -> None:
@@ -257,9 +259,15 @@ def _follow(world: World, manager: str, asked: Sequence[str], root: Root, log: B
     before = len(log.marks)
     run_script(world, module(manager).FOLLOW, root, log, arguments=asked)
     found = "".join(f"{MARK}{chr(9).join(mark)}\n" for mark in log.marks[before:])
-    if found:
+    # What an image from elsewhere says is nothing for other bases to go by.
+    if found and not world.foreign:
         try:
             os.makedirs(os.path.dirname(kept), exist_ok=True)
         except OSError as error:
             raise explain(error, world.store) from error
         write(world.store, kept, found)
+
+
+def _told(world: World, marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    """The marks; those of an image from elsewhere say so, for its settings are not what the user configured."""
+    return tuple(report.of_an_image(mark) if world.foreign else mark for mark in marks)

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from pkgcache.errors import StoreError
 from pkgcache.runner import Endpoint
 
+IMPORTED = "imported"
+"""The profile of bases that come from elsewhere."""
+
 
 class Locked(NamedTuple):
     """One package that is really there. `hash` is like "sha256:…", or "" where the manager tells none."""
@@ -36,6 +39,11 @@ class BaseRecord(NamedTuple):
     tools: Mapping[str, str] = MappingProxyType({})
     endpoints: tuple[Endpoint, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it was imported, so that its settings are not the user's own."""
+        return self.profile == IMPORTED
 
 
 class LayerRecord(NamedTuple):

@@ -53,6 +53,14 @@ def endpoints(marks: Iterable[Mark]) -> tuple[Endpoint, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
+def of_an_image(mark: Mark) -> Mark:
+    """The same mark, its source no path and no setting of the user's: an imported image may not name private
+    servers."""
+    if mark[0] != "endpoint" or len(mark) != 4:
+        return mark
+    return (*mark[:3], f"imported image, {mark[3] or 'built-in default'}")
+
+
 def follows(marks: Iterable[Mark]) -> tuple[str, ...]:
     """The addresses still to be asked."""
     return tuple(dict.fromkeys(mark[2] for mark in marks if mark[0] == "follow" and len(mark) == 3))

@@ -12,19 +12,22 @@ from typing import Any
 
 import pytest
 
+from netpolicy.policy import Endpoint, compile_policy
 from pkgcache import names, oci
 from pkgcache.bases import list_bases, read_base
+from pkgcache.build import build
 from pkgcache.errors import InputError, StoreError
 from pkgcache.imported import import_base
 from pkgcache.records import BaseRecord
 from pkgcache.resolve import image, resolve
+from pkgcache.runner import Job
 from pkgcache.store import Store, open_store
 from sandbox import idmap
 from sandbox.confined import inside
 from sandbox.removal import remove_tree
 from tests.capabilities import need
 from tests.pkgcache.archives import folder, layout, member, put, tar
-from tests.pkgcache.scripted import Scripted, standing
+from tests.pkgcache.scripted import Scripted, installs_files, remove, standing
 
 Import = Callable[..., BaseRecord]
 
@@ -98,6 +101,64 @@ def test_the_tools_of_an_image_are_asked_with_its_variables(
     import_(layout(tmp_path / "image", SMALL, environment={"MINE": "1"}))
     assert runner.jobs and {job.environment.get("MINE") for job in runner.jobs} == {"1"}
     assert all(not job.endpoints and not job.in_place for job in runner.jobs)
+
+
+def test_an_images_settings_are_not_the_users(
+    tmp_path: Path, store: Store, import_: Import, runner: Scripted
+) -> None:
+    """What the user configures may be at a private address; an image that says so opens nothing there."""
+
+    def tells(job: Job) -> int:
+        for source in ("/etc/pip.conf", "environment", ""):
+            job.output(
+                f"@sandbox\tendpoint\tpip\thttp://{source.strip('/') or 'x'}.test/\t{source}\n".encode()
+            )
+        return 0
+
+    runner.act = tells
+    record = import_(file(tmp_path, SMALL))
+    assert len(record.endpoints) == 3 and record.foreign
+    assert {endpoint.source for endpoint in record.endpoints} == {
+        "imported image, /etc/pip.conf",
+        "imported image, environment",
+        "imported image, built-in default",
+    }
+    endpoints = [Endpoint(e.scheme, e.host, e.port, e.manager, e.source) for e in record.endpoints]  # type: ignore[arg-type]
+    policy = compile_policy("limited", endpoints=endpoints, allow_package_managers=True)
+    assert len(policy.rules) >= 3 and not any(rule.private for rule in policy.rules)
+    own = [endpoint._replace(source="/etc/pip.conf") for endpoint in endpoints]
+    assert any(
+        rule.private for rule in compile_policy("limited", endpoints=own, allow_package_managers=True).rules
+    )
+
+
+def test_what_an_image_says_of_servers_is_kept_for_no_other_base(
+    tmp_path: Path, store: Store, import_: Import, runner: Scripted
+) -> None:
+    def tells(job: Job) -> int:
+        job.output(b"@sandbox\tfollow\tpip\thttp://index.test/\n")
+        job.output(b"@sandbox\tendpoint\tpip\thttp://index.test/\t\n")
+        return 0
+
+    runner.act = tells
+    assert import_(file(tmp_path, SMALL)).endpoints
+    assert len([job for job in runner.jobs if job.endpoints]) == 1
+    assert not os.path.exists(store.downloads("servers"))
+
+
+def test_managers_that_a_layer_brings_to_an_image_are_an_images_too(
+    tmp_path: Path, store: Store, import_: Import
+) -> None:
+    import_(file(tmp_path, SMALL))
+
+    def act(job: Job) -> int:
+        if job.scratch is None:
+            job.output(b"@sandbox\tendpoint\tpip\thttp://index.test/\t/etc/pip.conf\n")
+            return 0
+        return installs_files(job)
+
+    built = build(store, "small", {"apt": ["jq"]}, runner=Scripted(act), remove=remove)
+    assert {endpoint.source for endpoint in built.endpoints} == {"imported image, /etc/pip.conf"}
 
 
 def test_a_root_without_a_shell_is_not_asked(tmp_path: Path, import_: Import, runner: Scripted) -> None:
