@@ -131,7 +131,7 @@ def forget(store: Store, record: BaseRecord, remove: Remove) -> None:
             os.unlink(f"{store.names()}/{record.name}")
     except OSError as error:
         raise explain(error, store) from error
-    remove(store.downloads(f"apt/lists-{record.id}"))
+    remove(store.downloads("", record.id) if record.foreign else store.downloads(f"apt/lists-{record.id}"))
     remove(f"{store.path}/memo")
 
 

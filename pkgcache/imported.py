@@ -143,7 +143,7 @@ def _describe(
     marks: Sequence[tuple[str, ...]] = ()
     # An image of one static program has no shell, nor any package manager.
     if any(os.path.lexists(f"{root}/{shell}") for shell in _SHELLS):
-        world = world._replace(environment=dict(source.environment), foreign=True)
+        world = world._replace(environment=dict(source.environment), foreign=identity)
         marks = probe(world, Root(root), MANAGERS, log, extra=LIST)
     record = BaseRecord(
         identity,

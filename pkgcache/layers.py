@@ -91,7 +91,7 @@ def made(
     deadline = None if maker.timeout_s is None else begun + maker.timeout_s
     world = World(
         store, maker.runner, stand.endpoints, maker.allowed_hosts, deadline,
-        dict(stand.base.environment), maker.offline, stand.base.foreign,
+        dict(stand.base.environment), maker.offline, stand.base.id if stand.base.foreign else "",
     )  # fmt: skip
     phase = ["begin"]
     with (

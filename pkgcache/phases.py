@@ -46,7 +46,8 @@ Progress = Callable[[Event], None]
 class World(NamedTuple):
     """What all phases of one build share. `deadline` is a time.monotonic() value or None. `environment` has the
     variables of the base's own, as an imported image has them. `offline`: no phase has a network, whatever the
-    endpoints. `foreign`: the base was imported, so that its settings are not the user's.
+    endpoints. `foreign`: the base's id when it was imported, so that its settings are not the user's, nor its
+    package managers to be trusted with what other bases download.
     """
 
     store: Store
@@ -56,7 +57,7 @@ class World(NamedTuple):
     deadline: float | None
     environment: Mapping[str, str] = MappingProxyType({})
     offline: bool = False
-    foreign: bool = False
+    foreign: str = ""
 
 
 def module(manager: str) -> ModuleType:
@@ -92,7 +93,7 @@ def run_phase(
     log.note(f"== {phase.name} {' '.join(phase.arguments)}".rstrip())
     mounts = []
     for cache in phase.caches:
-        source = world.store.downloads(cache.name)
+        source = world.store.downloads(cache.name, world.foreign)
         try:
             os.makedirs(source, exist_ok=True)
         except OSError as error:

@@ -73,8 +73,11 @@ class Store(NamedTuple):
             return key
         return other if os.path.isdir(self.layer(other)) else key
 
-    def downloads(self, name: str) -> str:
-        return f"{self.path}/downloads/{name}"
+    def downloads(self, name: str, foreign: str = "") -> str:
+        """`foreign`: the id of an imported base, which has its own: its package managers could put anything there."""
+        return (
+            f"{self.path}/downloads/imported/{foreign}/{name}" if foreign else f"{self.path}/downloads/{name}"
+        )
 
 
 def open_store(root: str, as_owner: AsOwner = _myself) -> Store:

@@ -14,7 +14,7 @@ import pytest
 
 from netpolicy.policy import Endpoint, compile_policy
 from pkgcache import names, oci
-from pkgcache.bases import list_bases, read_base
+from pkgcache.bases import list_bases, read_base, remove_base
 from pkgcache.build import build
 from pkgcache.errors import InputError, StoreError
 from pkgcache.imported import import_base
@@ -27,7 +27,7 @@ from sandbox.confined import inside
 from sandbox.removal import remove_tree
 from tests.capabilities import need
 from tests.pkgcache.archives import folder, layout, member, put, tar
-from tests.pkgcache.scripted import Scripted, installs_files, remove, standing
+from tests.pkgcache.scripted import Scripted, add_base, installs_files, remove, standing
 
 Import = Callable[..., BaseRecord]
 
@@ -144,6 +144,28 @@ def test_what_an_image_says_of_servers_is_kept_for_no_other_base(
     assert import_(file(tmp_path, SMALL)).endpoints
     assert len([job for job in runner.jobs if job.endpoints]) == 1
     assert not os.path.exists(store.downloads("servers"))
+
+
+def test_what_an_images_managers_download_is_its_own(
+    tmp_path: Path, store: Store, import_: Import, runner: Scripted
+) -> None:
+    """They could leave anything among the kept downloads, where other bases' managers would take it for theirs."""
+    add_base(store)
+    record = import_(file(tmp_path, SMALL))
+
+    def sources(base: str) -> set[str]:
+        made = Scripted(installs_files)
+        build(store, base, {"apt": ["jq"], "pip": ["six"]}, runner=made, remove=remove)
+        return {mount.source for job in made.jobs for mount in job.mounts}
+
+    its_own = store.downloads("", record.id)
+    seen = sources("small")
+    assert seen and all(source.startswith(its_own) for source in seen)
+    seen = sources("debian")
+    assert seen and not any(source.startswith(its_own) for source in seen)
+    assert os.path.isdir(its_own)
+    remove_base(store, "small", remove=remove)
+    assert not os.path.exists(its_own) and os.path.isdir(store.downloads("apt"))
 
 
 def test_managers_that_a_layer_brings_to_an_image_are_an_images_too(
