@@ -24,6 +24,7 @@ _LAY_GROUND = f"""cd / && {{
   for name in bin etc include lib sbin share src; do echo usr/local/$name; done
   find usr/local/bin usr/local/etc usr/local/include usr/local/lib usr/local/sbin usr/local/share \
     -maxdepth 3 -xdev -type d 2>/dev/null
+  find usr/local/lib/ruby/gems usr/local/share/gems -maxdepth 4 -xdev -type d 2>/dev/null
   python3 -c 'import sysconfig; print("\\n".join(sysconfig.get_paths().values()))' 2>/dev/null |
     sed -n 's,^/\\(usr/local/.*\\),\\1,p'
 }} | (mkdir -p {_GROUND} && cd {_GROUND} && xargs -d '\\n' mkdir -p) || exit

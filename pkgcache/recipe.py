@@ -35,12 +35,13 @@ CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache
 
 _UNREACHABLE = (
     "dial tcp|lookup .* on |ouldn.t (resolve|connect)|ould not resolve|onnection (refused|reset)|"
-    "etwork is unreachable|timed out|timeout|EOF|TLS handshake|Bad Gateway|Service Unavailable"
+    "etwork is unreachable|timed out|timeout|EOF|TLS handshake|"
+    "Failed to open TCP|name resolution|Bad Gateway|Service Unavailable"
 )
 # What managers say (an extended regular expression) when a server did not answer: nothing that a server decided.
 
 UNREACHED = (
-    r"^sandbox: (?P<package>\S+): its servers can't be reached",
+    r"^sandbox: (?P<package>\S+)(?: .*)?: its servers can't be reached",
     "its servers can't be reached, and nothing of it is kept",
 )
 """Pattern and meaning of what `settle` says at the end of a phase without the network that it needs."""
@@ -49,12 +50,13 @@ UNREACHED = (
 def settle(cache: str, plan: str) -> str:
     """Shell text that defines `settle`: what the package "$spec" came to goes to the file `plan`, or the phase ends.
 
-    /tmp/found has it, one line, or is empty; /tmp/said is what the manager said. What a package came to is kept in
-    the directory `cache`, too, and read from there when the manager's servers did not answer.
+    /tmp/found has it or is empty; /tmp/said is what the manager said. What a package came to is kept in the directory
+    `cache`, too, for "$tool" (what else decides, such as the version of the manager), and read from there when the
+    manager's servers did not answer.
     """
     return f"""mkdir -p {cache}/resolved /var/tmp && : > {plan} || exit
 settle() {{
-  kept={cache}/resolved/$(printf %s "$spec" | sha256sum | cut -c1-64)
+  kept={cache}/resolved/$(printf '%s %s' "$tool" "$spec" | sha256sum | cut -c1-64)
   if test -s /tmp/found; then
     cp /tmp/found "$kept.$$" && mv "$kept.$$" "$kept" || exit
   elif ! grep -Eq "{_UNREACHABLE}" /tmp/said; then

@@ -14,7 +14,7 @@ from pkgcache.image import Image, lease
 from pkgcache.keys import chain
 from pkgcache.names import HOST, KNOWN
 from pkgcache.records import BaseRecord, LayerRecord, layer_from_json
-from pkgcache.specs import NOT_YET, parse_packages
+from pkgcache.specs import parse_packages
 from pkgcache.store import Store, explain
 
 __all__ = ["Image", "Resolution", "Step", "image", "lease", "read_layer", "resolve"]
@@ -84,11 +84,6 @@ def resolve(
 
 def _check_possible(base: str, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> None:
     for manager, _ in wanted:
-        if manager in NOT_YET:
-            raise InputError(
-                f"packages.{manager}: installing {manager} packages is not there yet",
-                "packages of the other managers can be installed",
-            )
         if manager == "apt" and base == HOST:
             raise InputError(
                 "packages.apt: apt packages can't be installed on the base 'host': its files are the machine's own",

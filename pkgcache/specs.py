@@ -13,9 +13,6 @@ from pkgcache.errors import InputError
 MANAGERS = ("apt", "cargo", "gem", "go", "npm", "pip")
 """In the order in which they are installed, each over the ones before."""
 
-NOT_YET = frozenset({"gem"})
-"""Managers whose specs are read and whose packages can't be installed yet."""
-
 MAX_SPECS = 1000
 MAX_LENGTH = 500
 

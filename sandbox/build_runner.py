@@ -1,10 +1,10 @@
 """Runs the jobs of package builds, each in a session of its own: the isolation that pkgcache does not know."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from netpolicy.policy import Endpoint, Policy, compile_policy, listening_ports
+from netpolicy.policy import ConnectTo, Endpoint, Policy, compile_policy, listening_ports
 from pkgcache.runner import Inside, Job, Remove, Result, Runner
 from sandbox import session
 from sandbox.confined import inside
@@ -15,12 +15,15 @@ from sandbox.stdio import collect
 from sandbox.trust import session_bundle
 
 
-def make_runner(ids: IdMap, data: str, environment: Mapping[str, str]) -> Runner:
-    """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for its CAs and its proxy."""
+def make_runner(
+    ids: IdMap, data: str, environment: Mapping[str, str], connect_to: Sequence[ConnectTo] = ()
+) -> Runner:
+    """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for its CAs and its proxy.
+    ``connect_to``: where the user says that hosts are."""
     bundle = session_bundle(data, environment, "limited")
 
     def runner(job: Job) -> Result:
-        policy = _policy(job)
+        policy = _policy(job, connect_to)
         spec = RunSpec(
             root=RootFs(job.root.base, tuple(job.root.layers), job.in_place),
             command=tuple(job.argv),
@@ -71,7 +74,7 @@ def _hand_over(path: str, ids: IdMap) -> None:
     os.chown(path, ids.root_uid, ids.root_gid)
 
 
-def _policy(job: Job) -> Policy:
+def _policy(job: Job, connect_to: Sequence[ConnectTo]) -> Policy:
     if not job.endpoints and not job.allowed_hosts:
         return compile_policy("none")
     endpoints = [
@@ -84,6 +87,7 @@ def _policy(job: Job) -> Policy:
         endpoints,
         allow_package_managers=bool(endpoints),
         code_hosts=False,
+        connect_to=connect_to,
     )
 
 

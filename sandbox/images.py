@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sandbox.idmap import IdMap
 
 if TYPE_CHECKING:
+    from netpolicy.policy import ConnectTo
     from pkgcache.image import Image
     from pkgcache.lock import Change, Lock
     from pkgcache.phases import Event
@@ -72,11 +73,12 @@ def make(
     refresh: bool = False,
     lock: "Lock | None" = None,
     offline: bool = False,
+    connect_to: "Sequence[ConnectTo]" = (),
 ) -> "Image":
     """The image of ``wanted`` on ``base``, what is missing of it being built first.
 
     ``refresh``: specs are resolved again. ``lock``: the packages are those that it names. ``offline``: without the
-    network, from what is kept.
+    network, from what is kept. ``connect_to``: where the user says that hosts are.
     """
     from pkgcache.memo import recall
 
@@ -92,7 +94,7 @@ def make(
         kept,
         base,
         wanted,
-        runner=make_runner(ids, data, environment),
+        runner=make_runner(ids, data, environment, connect_to),
         remove=make_remove(ids),
         allowed_hosts=allowed_hosts,
         progress=progress,

@@ -77,6 +77,7 @@ fetch() {{
   test -e /tmp/reached &&
     sed -n "s/^ *Installing \\([^ ]*\\) v\\([^ ]*\\).*/\\1\t\\2\t$how/p" /tmp/said | sed -n 1p > /tmp/found
 }}
+tool=$(rustc --version)
 for spec in "$@"; do
   : > /tmp/found
   how=--locked

@@ -101,6 +101,7 @@ resolved_library() {
 # What a query like `latest` came to is kept, for when the servers can't be asked.
 _DOWNLOAD = f"""{require("go", "command -v go")}{_SETTINGS}{_RESOLVED}{settle(_CACHE, _PLAN)}
 export GOMODCACHE={_MODULES} GOFLAGS="$flags -modcacherw"
+tool=$(go env GOVERSION)
 for spec in "$@"; do
   path=${{spec%@*}}
   cd /tmp && : > /tmp/found || exit

@@ -100,6 +100,7 @@ def _session_on_image(options: Options, request: _Request, ids: "IdMap", data: s
             need_endpoints=request.access.allow_package_managers,
             progress=progress.show,
             offline="offline" in options.flags,
+            connect_to=request.access.connect_to,
         )
     with lease(image):
         policy = networks.make_policy(request.access, image.endpoints)

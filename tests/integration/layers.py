@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from netpolicy.policy import ConnectTo
 from pkgcache.build import build
 from pkgcache.image import Image
 from pkgcache.lock import Lock
@@ -42,7 +43,13 @@ class Place(NamedTuple):
         make_remove(self.ids)(path)
 
     def run_job(self, job: Job) -> Result:
-        return make_runner(self.ids, self.data, os.environ)(job)
+        return self.runner()(job)
+
+    def runner(
+        self, connect_to: Sequence[ConnectTo] = (), environment: Mapping[str, str] = os.environ
+    ) -> Callable[[Job], Result]:
+        """The real runner, with hosts at addresses of the test's."""
+        return make_runner(self.ids, self.data, environment, connect_to)
 
     def build(
         self,

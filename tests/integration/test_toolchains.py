@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pkgcache import report
 from pkgcache.errors import BuildError, HostError
 from pkgcache.image import Image
+from pkgcache.managers import gem
+from pkgcache.phases import World, open_log, probe
+from pkgcache.records import Locked
 from pkgcache.resolve import read_layer
-from pkgcache.runner import Job, Result
+from pkgcache.runner import Endpoint, Job, Result, Root
+from tests.integration.gems import HOST, Source, source
 from tests.integration.layers import Place
 from tests.integration.test_layers import MODES, place_of, work_left
 
@@ -44,18 +50,23 @@ def offline(place: Place) -> Callable[[Job], Result]:
     return lambda job: place.run_job(job._replace(endpoints=(), allowed_hosts=()))
 
 
-def built_offline(place: Place, packages: dict[str, list[str]]) -> Image:
+def built_offline(
+    place: Place,
+    packages: dict[str, list[str]],
+    runner: Callable[[Job], Result] | None = None,
+    without: Callable[[Job], Result] | None = None,
+) -> Image:
     """The image, built without a network from what a build downloaded that got no further."""
     place.forget_layers("debian", packages)
     jobs: list[Job] = []
 
     def only_the_first(job: Job) -> Result:
         jobs.append(job)
-        return place.run_job(job) if len(jobs) == 1 else Result(1)
+        return (runner or place.run_job)(job) if len(jobs) == 1 else Result(1)
 
     with pytest.raises(BuildError):
         place.build("debian", packages, runner=only_the_first)
-    image = place.build("debian", packages, runner=offline(place))
+    image = place.build("debian", packages, runner=without or offline(place))
     download, install = jobs
     assert [mount.writable for mount in download.mounts] == [True]
     assert [mount.writable for mount in install.mounts] == [False]
@@ -113,18 +124,28 @@ def test_without_a_network_go_says_so(place: Place) -> None:
     assert "can't be reached" in str(fails(place, "go", f"{GO_LIBRARY}@v1.0.0", offline(place)))
 
 
-def test_the_machines_own_go_is_used_or_missed(either: Place) -> None:
-    packages = {"go": [f"{GO_LIBRARY}@v1.6.0"]}
-    if not any(
-        os.access(f"{path}/go", os.X_OK) for path in ("/usr/local/go/bin", "/usr/local/bin", "/usr/bin")
-    ):
-        with pytest.raises(HostError, match="there is no go in this base"):
-            either.build("host", packages)
+MACHINES = ("/usr/local/go/bin", "/usr/local/bin", "/usr/bin")
+
+
+@pytest.mark.parametrize(
+    "manager, packages, script",
+    [
+        (
+            "go",
+            [f"{GO_LIBRARY}@v1.6.0"],
+            f"mkdir /tmp/x && cd /tmp/x && go mod init x.test/x && go get {GO_LIBRARY}@v1.6.0",
+        ),
+        ("cargo", ["minigrep@0.1.0"], "which minigrep"),
+    ],
+)
+def test_the_machines_own_manager_is_used_or_missed(
+    either: Place, manager: str, packages: list[str], script: str
+) -> None:
+    if not any(os.access(f"{path}/{manager}", os.X_OK) for path in MACHINES):
+        with pytest.raises(HostError, match=f"there is no {manager} in this base"):
+            either.build("host", {manager: packages})
         return
-    image = either.build("host", packages)
-    code, said = either.run(
-        image, f"mkdir /tmp/x && cd /tmp/x && go mod init x.test/x && go get {GO_LIBRARY}@v1.6.0"
-    )
+    code, said = either.run(either.build("host", {manager: packages}), script)
     assert code == 0, said
 
 
@@ -158,3 +179,87 @@ def test_what_cargo_can_not_install_is_named(place: Place, spec: str, why: str) 
 
 def test_without_a_network_cargo_says_so(place: Place) -> None:
     assert "can't be reached" in str(fails(place, "cargo", "minigrep@~0.1", offline(place)))
+
+
+@pytest.fixture(scope="module")
+def gems(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    """A gem source that is served, set up in the base debian."""
+    place = place_of("range", data_dir)
+    base = place.build("debian", {}).base
+    assert base is not None
+    folder = Path(tempfile.mkdtemp(prefix="gems-", dir=data_dir))
+    folder.chmod(0o755)
+    try:
+        with source(place, base, folder) as served:
+            yield served
+    finally:
+        place.remove(str(folder))
+
+
+def test_gems_with_an_extension_are_found_by_name_and_by_require_and_again_without_a_network(
+    place: Place, gems: Source
+) -> None:
+    image = built_offline(
+        place, {"gem": ["greeting:~> 1.0"]}, gems.runner(place), gems.runner(place, network=False)
+    )
+    code, said = place.run(
+        image, "greet; ruby -e 'require \"greeting\"; puts Native.answer'; gem list --local native"
+    )
+    assert code == 0 and said.startswith("greeting 1.1.0, 42\n42\n"), said
+    assert "native (1.0.3)" in said
+    known = recorded(place, image)
+    assert (known["greeting"][0], known["native"][0]) == ("1.1.0", "1.0.3")
+    assert all(len(digest) == len("sha256:") + 64 for _, digest in known.values())
+    upper = Path(place.store.layer(image.keys[-1]), "upper")
+    assert [path.name for path in upper.glob("root/*")] == []
+
+
+def test_the_sources_of_gems_are_read_from_their_configuration(place: Place, gems: Source) -> None:
+    base = place.build("debian", {}).base
+    world = World(place.store, gems.runner(place), (), (), None)
+    with open_log(place.store, "probe", lambda _: None) as log:
+        found = report.endpoints(probe(world, Root(base), ("gem",), log))
+    os.unlink(log.path)
+    assert found == (Endpoint("gem", "https", HOST, 443, "/etc/gemrc"),)
+
+
+@pytest.mark.parametrize(
+    "spec, why",
+    [
+        ("no-such-gem-of-ours", "no source has such a gem"),
+        ("greeting:9.0", "no source has such a gem or version"),
+        ("broken", "extension"),
+    ],
+)
+def test_what_gem_can_not_install_is_named(place: Place, gems: Source, spec: str, why: str) -> None:
+    assert why in str(fails(place, "gem", spec, gems.runner(place)))
+
+
+def test_a_gem_in_an_early_version_is_installed_when_it_is_asked_for(place: Place, gems: Source) -> None:
+    image = place.build("debian", {"gem": ["greeting:2.0.0.pre1"]}, runner=gems.runner(place))
+    assert place.run(image, "greet") == (0, "greeting 2.0.0.pre1, 42\n")
+
+
+def test_packages_that_need_different_versions_of_a_gem_get_both(place: Place, gems: Source) -> None:
+    """`older` needs another `greeting` than the one that is asked for; alone, it needs none beside it."""
+    alone = place.build("debian", {"gem": ["older"]}, runner=gems.runner(place))
+    image = place.build("debian", {"gem": ["greeting:1.1.0", "older"]}, runner=gems.runner(place))
+    versions = [
+        {each.version for each in read_layer(place.store, made.keys[-1]).packages if each.name == "greeting"}
+        for made in (alone, image)
+    ]
+    assert versions == [{"1.0.0"}, {"1.0.0", "1.1.0"}]
+
+
+def test_a_lock_of_gems_is_built_again_exactly(place: Place, gems: Source) -> None:
+    again = gem.again(("greeting",), (Locked("greeting", "1.0.0"), Locked("native", "1.0.2")))
+    image = place.build("debian", {"gem": list(again)}, runner=gems.runner(place))
+    assert {name: version for name, (version, _) in recorded(place, image).items()} == {
+        "greeting": "1.0.0",
+        "native": "1.0.2",
+    }
+
+
+def test_without_a_network_gem_says_so(place: Place, gems: Source) -> None:
+    told = str(fails(place, "gem", "greeting:<1.1", gems.runner(place, network=False)))
+    assert "can't be reached" in told

@@ -35,7 +35,7 @@ def settled(
     script = script.replace("/tmp/found", f"{tmp_path}/found").replace("/tmp/said", f"{tmp_path}/said")
     (tmp_path / "found").write_text(found)
     (tmp_path / "said").write_text(said)
-    ended = shell(f"{script}spec='{spec}'\nsettle\n", os.defpath)
+    ended = shell(f"{script}tool=1.0 spec='{spec}'\nsettle\n", os.defpath)
     plan = tmp_path / "plan"
     return ended, plan.read_text() if plan.exists() else ""
 

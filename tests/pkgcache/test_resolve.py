@@ -74,14 +74,6 @@ def test_apt_packages_on_the_machine_itself_are_refused_with_the_reason(store: S
     assert refused.value.exit_code == 2
 
 
-@pytest.mark.parametrize("manager, spec", [("gem", "rails")])
-def test_managers_that_are_not_there_yet_say_so(store: Store, manager: str, spec: str) -> None:
-    with pytest.raises(InputError, match=rf"packages\.{manager}: .*not there yet"):
-        resolve(store, "debian", {manager: [spec]})
-    with pytest.raises(InputError, match="packages"):
-        resolve(store, "debian", {manager: ["--bad"]})
-
-
 def test_the_machine_itself_needs_nothing_until_somebody_asks_for_its_servers(store: Store) -> None:
     assert resolve(store, "host").ready
     assert image(store, resolve(store, "host")).held == ()
