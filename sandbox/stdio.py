@@ -11,6 +11,7 @@ import os
 import select
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from sandbox.errors import InputError
@@ -18,6 +19,7 @@ from sandbox.errors import InputError
 _NAMES = ("standard input", "standard output", "standard error")
 _CHUNK = 65536
 _ONE_SLOT = 4096
+_MUCH = 1 << 18
 _FIONREAD = 0x541B
 # What `pending` is where no bytes are held, only the target awaited.
 _AWAITED = b"\0"
@@ -85,11 +87,12 @@ class PipePump(Pump):
         self.pending = b""
 
 
-class PipeInput(Pump):
+class PipeInput(PipePump):
     """Lends the session what is in the caller's pipe, and takes from that pipe only what the session has read.
 
     What the command leaves unread is there for whoever reads the pipe next, as if both had the same pipe. The target
-    is a pipe with room for a single piece: it can be written again when the piece was read to its end.
+    is a pipe with room for a single piece: it can be written again when the piece was read to its end. A command that
+    has read _MUCH is taken to read on, and gets the rest as fast as it goes.
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -97,9 +100,13 @@ class PipeInput(Pump):
         super().__init__(source, target, (target, self._null))
         fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, _ONE_SLOT)
         self._lent = 0
+        self._carried = 0
 
     def fill(self) -> None:
-        """Lend a piece."""
+        """Lend a piece, or move what there is."""
+        if self._carried >= _MUCH:
+            super().fill()
+            return
         from sandbox.syscalls import tee
 
         assert isinstance(self.target, int)
@@ -118,8 +125,14 @@ class PipeInput(Pump):
         self.pending = b""
         if _reader_is_gone(self.target):
             self.ended = True
-        else:
-            self._take(self._lent)
+            return
+        self._carried += self._lent
+        self._take(self._lent)
+        if self._carried >= _MUCH:
+            assert isinstance(self.target, int)
+            # A user with very many pipes gets no larger one, and the small one does.
+            with suppress(OSError):
+                fcntl.fcntl(self.target, fcntl.F_SETPIPE_SZ, _CHUNK)
 
     def close(self) -> None:
         if self._lent:

@@ -169,3 +169,27 @@ def test_a_full_pipe_is_awaited_and_one_without_a_reader_ends_the_pump() -> None
     pump.close()
     os.close(feed)
     os.close(target)
+
+
+def test_a_command_that_reads_on_and_on_gets_larger_pieces() -> None:
+    source, feed = os.pipe()
+    out, target = os.pipe()
+    os.set_blocking(target, False)
+    os.set_blocking(out, False)
+    pump = PipeInput(source, target)
+    sent = got = largest = 0
+    while sent < 1 << 20:
+        sent += os.write(feed, os.urandom(1 << 15))
+        while True:
+            pump.fill()
+            try:
+                read = len(os.read(out, 1 << 20))
+            except BlockingIOError:
+                break
+            got, largest = got + read, max(largest, read)
+            if pump.pending:
+                pump.drain()
+    assert (got, pump.ended, largest) == (sent, False, 1 << 15)
+    pump.close()
+    for fd in (source, feed, out):
+        os.close(fd)
