@@ -150,7 +150,13 @@ def _absent(name: str) -> bool:
 
 def _reverse(labels: tuple[bytes, ...], names: SyntheticNames) -> str | None:
     digits = [label.decode("ascii") for label in reversed(labels[:-2])]
-    packed = _packed_v4(digits) if labels[-2].lower() == b"in-addr" else _packed_v6(digits)
+    # A label may hold dots, so the last two labels need not be what the text of the name ends with.
+    zone = tuple(label.lower() for label in labels[-2:])
+    packed = None
+    if zone == (b"in-addr", b"arpa"):
+        packed = _packed_v4(digits)
+    elif zone == (b"ip6", b"arpa"):
+        packed = _packed_v6(digits)
     if packed is None:
         return None
     if packed in _LOCAL.values():

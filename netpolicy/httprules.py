@@ -135,7 +135,7 @@ def _authority(value: bytes, port: int) -> str:
     host, digits = value, b""
     if value.startswith(b"["):
         host, mark, rest = value[1:].partition(b"]")
-        if not mark or (rest and not rest.startswith(b":")):
+        if not mark or b":" not in host or (rest and not rest.startswith(b":")):
             raise PeerError("the request's host is malformed", "bad-name")
         digits = rest[1:]
     elif b":" in value:
@@ -152,6 +152,8 @@ def _address(host: bytes) -> str | None:
     if not looks_like_address(text):
         return None
     try:
+        if "%" in text:
+            raise ValueError("an interface of the client's (RFC 6874) means nothing here")
         return str(ip_address(text))
     except ValueError:
         raise PeerError("the request's host is a malformed address", "bad-name") from None

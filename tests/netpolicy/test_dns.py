@@ -131,6 +131,9 @@ def test_an_address_leads_back_to_its_name() -> None:
         "in-addr.arpa",
         "g" + ".0" * 31 + ".ip6.arpa",
         r"\178.1.1.1.in-addr.arpa",
+        r"x\.in-addr\.arpa",
+        r"x\.in-addr.arpa",
+        r"1.1.1.1\.in-addr.arpa",
     ],
 )
 def test_other_addresses_lead_to_no_name(name: str) -> None:
