@@ -152,9 +152,11 @@ def test_the_benchmark_runs_and_writes_its_figures(data_dir: Path, empty_data_di
 
 def test_a_share_and_an_addition_are_held_to_their_limits() -> None:
     series = [Series("ours", (2.0,)), Series("peer", (4.0,)), Series("absent", (), "not installed")]
-    assert figures.share_budget(series, "ours", "peer", 0.5, "x").met is True
-    assert figures.share_budget(series, "ours", "peer", 0.6, "x").met is False
-    assert figures.share_budget(series, "ours", "absent", 0.6, "x").met is None
+    assert figures.share_budget(series, "ours", "peer", "x", least=0.5).met is True
+    assert figures.share_budget(series, "ours", "peer", "x", least=0.6).met is False
+    assert figures.share_budget(series, "ours", "peer", "x", most=0.5).met is True
+    assert figures.share_budget(series, "ours", "peer", "x", most=0.4).met is False
+    assert figures.share_budget(series, "ours", "absent", "x", least=0.6).met is None
     assert figures.added_budget(series, "peer", "ours", 2.0, "x").met is True
     assert figures.added_budget(series, "peer", "ours", 1.9, "x").met is False
     assert figures.added_budget(series, "absent", "ours", 1.9, "x").met is None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 
-from benchmark import figures, nginx, relay, starts, wall
+from benchmark import builds, figures, nginx, relay, starts, wall
 from benchmark.rounds import Failed, measure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,7 +33,11 @@ class Passed(NamedTuple):
 @click.option("--rounds", type=click.IntRange(min=1), help="How often each start is timed (default: 25).")
 @click.option("--env", "environment_file", metavar="FILE", default=str(ROOT / "docs/examples/demo.yaml"))
 @click.option("--data", metavar="DIR", help="The data directory of the sessions (default: sandboxsh's own).")
-@click.option("--only", type=click.Choice(["starts", "relay", "wall"]), help="A part of it.")
+@click.option(
+    "--only",
+    type=click.Choice(["starts", "relay", "wall", "builds"]),
+    help="A part of it. Builds, which take minutes, are measured when they are asked for.",
+)
 def main(
     quick: bool,
     full: bool,
@@ -50,6 +54,7 @@ def main(
     started: list[figures.Series] = []
     relayed: list[figures.Series] = []
     passed = Passed([], [], [])
+    built: list[figures.Series] = []
     try:
         starts.check(sandboxsh)
         if only in (None, "starts"):
@@ -62,13 +67,22 @@ def main(
             with wall.contenders(sandboxsh, environment, 0.4 if quick else 3.0) as groups:
                 turns = (1, 0) if quick else (5, 1)
                 passed = Passed(*(measure(each, *turns, _tell("wall")) for each in groups))
+        if only == "builds":
+            tell = _tell("builds")
+            with builds.contenders(sandboxsh[0], environment, tell) as contenders:
+                built = measure(contenders, 1 if quick else 3, 0, tell)
     except Failed as failure:
         _clear()
         click.echo(f"bench: something of this project's own could not run: {failure}", err=True)
         click.echo("bench: sandboxctl doctor says what this machine lacks", err=True)
         sys.exit(1)
     _clear()
-    budgets = [*_start_budgets(started), *_relay_budgets(relayed), *_wall_budgets(passed)]
+    budgets = [
+        *_start_budgets(started),
+        *_relay_budgets(relayed),
+        *_wall_budgets(passed),
+        *_build_budgets(built),
+    ]
     groups_ = {
         "starts_ms": started,
         "relay_gb_per_s": relayed,
@@ -76,12 +90,13 @@ def main(
         "connections_per_s": passed.connections[1::2],
         "names_per_s": passed.names,
         "held_kb": passed.held,
+        "builds_s": built,
     }
     found = figures.as_json(_machine(), groups_, budgets)
     if json_file == "-":
         click.echo(json.dumps(found, indent=2))
         return
-    _print(started, relayed, passed, budgets)
+    _print(started, relayed, passed, built, budgets)
     if json_file:
         Path(json_file).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
@@ -97,7 +112,7 @@ def _relay_budgets(relayed: list[figures.Series]) -> list[figures.Budget]:
         for ours, direct in zip(relay.named(name), relay.named(relay.DIRECT), strict=True)
         if relayed
     ] + [
-        figures.share_budget(relayed, ours, peer, 0.9, f"{ours}, beside nginx")
+        figures.share_budget(relayed, ours, peer, f"{ours}, beside nginx", least=0.9)
         for ours, peer in zip(relay.named(relay.TLS), relay.named(nginx.NAME), strict=True)
         if relayed
     ]
@@ -109,9 +124,19 @@ def _wall_budgets(passed: Passed) -> list[figures.Budget]:
     (ours, rate), (direct, _), (_, peer) = map(wall.named, (wall.TLS, wall.DIRECT, nginx.NAME))
     return [
         figures.added_budget(passed.connections, ours, direct, 0.5, "latency that the wall adds"),
-        figures.share_budget(passed.connections, rate, peer, 0.4, "new connections"),
+        figures.share_budget(passed.connections, rate, peer, "new connections", least=0.4),
         figures.limit_budget(passed.names, wall.NAMES, "per s", least=10_000),
         figures.limit_budget(passed.held, wall.HELD, "KB", most=40),
+    ]
+
+
+def _build_budgets(built: list[figures.Series]) -> list[figures.Budget]:
+    return [
+        figures.share_budget(
+            built, builds.layer(manager), builds.plain(manager), f"a layer of {manager}", most=1.1
+        )
+        for manager in builds.PACKAGES
+        if built
     ]
 
 
@@ -119,6 +144,7 @@ def _print(
     started: list[figures.Series],
     relayed: list[figures.Series],
     passed: Passed,
+    built: list[figures.Series],
     budgets: list[figures.Budget],
 ) -> None:
     machine = _machine()
@@ -140,6 +166,11 @@ def _print(
             click.echo(f"\n{title}")
             for line in figures.layout(figures.rows(series, reference)):
                 click.echo(f"  {line}")
+    for manager in builds.PACKAGES if built else ():
+        names = (builds.layer(manager), builds.plain(manager))
+        click.echo(f"\nInstall {builds.PACKAGES[manager][0]}, nothing kept from before, s")
+        for line in figures.layout(figures.rows([each for each in built if each.name in names], names[1])):
+            click.echo(f"  {line}")
     click.echo()
     for line in figures.layout(figures.budget_rows(budgets)):
         click.echo(f"  {line}")

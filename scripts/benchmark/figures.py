@@ -113,13 +113,23 @@ def relay_budget(relay: Sequence[Series], ours: str, direct: str, what: str) -> 
     return Budget(what, limit, measured, found.median >= needed)
 
 
-def share_budget(series: Sequence[Series], ours: str, peer: str, least: float, what: str) -> Budget:
-    """At least this share of what a peer reaches."""
+def share_budget(
+    series: Sequence[Series],
+    ours: str,
+    peer: str,
+    what: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+) -> Budget:
+    """A share of what a peer reaches, between two limits, of which one may be absent."""
     share = ratio(series, ours, peer)
-    limit = f"at least {least} of {peer}"
+    words = [f"at {word} {value}" for word, value in (("least", least), ("most", most)) if value is not None]
+    limit = f"{', '.join(words)} of {peer}"
     if share is None:
         return Budget(what, limit, "the peer was not measured", None)
-    return Budget(what, limit, f"{share:.2f}", share >= least)
+    met = (least is None or share >= least) and (most is None or share <= most)
+    return Budget(what, limit, f"{share:.2f}", met)
 
 
 def added_budget(series: Sequence[Series], ours: str, direct: str, most: float, what: str) -> Budget:
