@@ -170,7 +170,12 @@ def _one_layer(maker: Maker, stand: Stand, step: Step) -> LayerRecord:
             if here is not None and not locks.changes(here.packages, record.packages):
                 say("reuse", f"nothing has moved: {', '.join(step.specs)}")
                 return here
-            publish(store, place, store.layer(record.key))
+            # What was resolved to the same earlier, and is still there, need not be there twice.
+            same = None if here is None else _fitting(maker, stand, step, record.packages, key)
+            if same is None:
+                publish(store, place, store.layer(record.key))
+            else:
+                record = same
         if here is not None:
             choose(store, first, record.key)
     say("done", f"{len(record.packages)} packages for {', '.join(step.specs)}")
@@ -181,7 +186,7 @@ def _locked_layer(maker: Maker, stand: Stand, step: Step, wanted: LockedLayer, f
     """The layer that holds what the lock says: one that is there, or a new one."""
     store = maker.store
     say = speaker(maker, step.manager)
-    found = _fitting(maker, stand, step, wanted)
+    found = _fitting(maker, stand, step, wanted.packages, store.chosen(first))
     if found is None:
         again = getattr(module(step.manager), "again", _as_asked)
         order = Order(step.manager, step.specs, again(step.specs, wanted.packages), locks.name_of(wanted))
@@ -203,11 +208,18 @@ def _as_asked(specs: tuple[str, ...], _packages: Sequence[Locked]) -> tuple[str,
     return specs
 
 
-def _fitting(maker: Maker, stand: Stand, step: Step, wanted: LockedLayer) -> LayerRecord | None:
+def _fitting(
+    maker: Maker, stand: Stand, step: Step, packages: Sequence[Locked], current: str
+) -> LayerRecord | None:
+    """A layer of these inputs that holds these packages; the `current` one where that does."""
     inputs = (step.manager, step.specs, stand.parent, stand.base.id, maker.platform)
-    for key in list_names(f"{maker.store.path}/layers"):
-        record = read_layer(maker.store, key)
-        if record[1:6] == inputs and not locks.changes(wanted.packages, record.packages):
+    keys = list_names(f"{maker.store.path}/layers")
+    for key in sorted(keys, key=lambda key: key != current):
+        try:
+            record = read_layer(maker.store, key)
+        except StoreError:
+            continue
+        if record[1:6] == inputs and not locks.changes(packages, record.packages):
             return record
     return None
 

@@ -113,6 +113,26 @@ def test_a_second_refresh_goes_on_from_the_first(store: Store, servers: Servers)
     assert versions(store, run(store, Servers())) == ["1", "3"]
 
 
+def test_what_comes_to_the_same_as_before_is_there_once(store: Store, servers: Servers) -> None:
+    first = run(store, servers)
+    servers.versions["six"] = "2"
+    second = run(store, servers, refresh=True)
+    servers.versions["six"] = "1"
+    assert run(store, servers, refresh=True) == first == recall(store, "debian", PACKAGES)
+    servers.versions["six"] = "2"
+    assert run(store, servers, refresh=True) == second == recall(store, "debian", PACKAGES)
+    assert len(standing(store)["layers"]) == 3
+
+
+def test_a_layer_that_can_not_be_read_does_not_stand_in_the_way_of_a_lock(
+    store: Store, servers: Servers
+) -> None:
+    first = run(store, servers)
+    lock = the_lock(store)
+    os.mkdir(store.layer("0" * 64))
+    assert run(store, servers, lock=lock) == first
+
+
 def test_a_chosen_layer_that_was_removed_is_built_again(store: Store, servers: Servers) -> None:
     run(store, servers)
     servers.versions["six"] = "2"
