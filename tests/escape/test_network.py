@@ -304,3 +304,43 @@ print(tell(D, 443, hello(D) + b'MARK') != b'heard you', tell(A, 443, hello(A)).d
     assert lines[0] in ("cut", "b''")
     assert lines[1] == "True heard you"
     assert b"MARK" not in canary.heard()
+
+
+MARKED = r"""
+import os
+PORT = %d
+def reach(kind, host, before=lambda s: None):
+    with socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, kind) as there:
+        there.settimeout(10)
+        try:
+            before(there); there.connect((host, PORT)); there.send(b'MARK'); there.recv(10); print('ANSWER', host)
+        except PermissionError: print('may not')
+        except OSError: print('no')
+def mark(s): s.setsockopt(socket.SOL_SOCKET, 36, 0x5b)
+def foreign(s): s.setsockopt(socket.IPPROTO_IP, 19, 1); s.bind(('203.0.113.9', 0))
+for host in (%r, '127.0.0.1', '10.0.0.1'):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        reach(kind, host); reach(kind, host, mark)
+        if ':' not in host: reach(kind, host, foreign)
+for line in open('/proc/net/tcp'):
+    if ' 0A ' in line:
+        PORT = int(line.split()[1].split(':')[1], 16)
+        if PORT != 53: reach(socket.SOCK_STREAM, '198.18.0.1'); print('listener')
+"""
+
+
+def test_an_unrestricted_session_can_not_pass_for_its_own_proxy(
+    either_sandbox: Sandbox, canary: Canary
+) -> None:
+    """It may mark packets as the proxy does, and speak from any address, but only to itself."""
+    need("nft-tproxy")
+    script = COMMON + MARKED % (canary.port, canary.host)
+    done = either_sandbox.run("--net", "unrestricted", "--", PYTHON, "-Ic", script)
+    assert done.code == 0, done
+    assert "ANSWER" not in done.out
+    assert "listener" in done.out
+    assert canary.told == []
+    assert "denied 10.0.0.1" in done.err, "what is not marked is judged"
+    with socket.create_connection((canary.host, canary.port)) as control:
+        control.sendall(b"control")
+        assert control.recv(100) == b"heard you"
