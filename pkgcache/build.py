@@ -147,7 +147,8 @@ def _ground(store: Store, record: BaseRecord | None) -> Stand:
     """What the lowest layer is built on."""
     assert record is not None
     trees = (ground(store, record.id),) if record.name == HOST else ()
-    return Stand(Root(root_of(store, record), trees), record, "", record.endpoints)
+    root = Root(root_of(store, record), trees)
+    return Stand(root, root, record, "", record.endpoints)
 
 
 def _one_layer(maker: Maker, stand: Stand, step: Step) -> LayerRecord:

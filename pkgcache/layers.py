@@ -38,9 +38,11 @@ class Maker(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """What the next layer is built on. `parent` is the key of the layer below, "" for none."""
+    """What the next layer is built on. `apart` is as much of `root` as holds no code of packages but apt's; `parent`
+    is the key of the layer below, "" for none."""
 
     root: Root
+    apart: Root
     base: BaseRecord
     parent: str
     endpoints: tuple[Endpoint, ...]
@@ -64,7 +66,8 @@ def first_key(maker: Maker, stand: Stand, manager: str, specs: tuple[str, ...]) 
 def on(stand: Stand, store: Store, layer: LayerRecord) -> Stand:
     """What the layer above this one is built on."""
     root = Root(stand.root.base, (f"{store.layer(layer.key)}/upper", *stand.root.layers))
-    return Stand(root, stand.base, layer.key, (*stand.endpoints, *layer.endpoints))
+    apart = root if layer.manager == "apt" else stand.apart
+    return Stand(root, apart, stand.base, layer.key, (*stand.endpoints, *layer.endpoints))
 
 
 def speaker(maker: Maker, manager: str) -> Say:
@@ -138,7 +141,8 @@ def _install(world: World, stand: Stand, order: Order, place: str, log: BuildLog
     with locked(world, phases, lambda: log.note(f"waiting for another build that uses {order.manager}")):
         for one in (one for one in phases if one.kept or not world.offline):
             phase[0] = one.name
-            result = run_phase(world, one, stand.root, log, scratch=scratch)
+            root = stand.apart if one.apart else stand.root
+            result = run_phase(world, one, root, log, scratch=scratch)
             if result.exit_code != 0:
                 raise failure(world, order.manager, order.specs, one.name, result, log)
 

@@ -28,6 +28,7 @@ class Phase(NamedTuple):
     kept: bool
     caches: tuple[Cache, ...] = ()
     lock: str | None = None
+    apart: bool = False
 
 
 CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache /root/.npm; true\n"

@@ -132,7 +132,7 @@ done
 def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """Download what is to be compiled, then compile it, build scripts included, without writing to what is kept."""
     return (
-        Phase("download", _DOWNLOAD, specs, kept=True, caches=(Cache("cargo", _CACHE, writable=True),)),
+        Phase("download", _DOWNLOAD, specs, True, (Cache("cargo", _CACHE, writable=True),), apart=True),
         Phase(
             "install", _INSTALL + CLEAN, specs, kept=True, caches=(Cache("cargo", _CACHE, writable=False),)
         ),

@@ -146,7 +146,7 @@ FOLLOW = ""
 def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """Fetch with the network, then install, extensions included, without writing to what is kept."""
     return (
-        Phase("download", _DOWNLOAD, specs, kept=True, caches=(Cache("gem", _CACHE, writable=True),)),
+        Phase("download", _DOWNLOAD, specs, True, (Cache("gem", _CACHE, writable=True),), apart=True),
         Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(Cache("gem", _CACHE, writable=False),)),
     )
 

@@ -177,7 +177,7 @@ FOLLOW = ""
 def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """Download what is to be compiled, then compile it without writing to what is kept."""
     return (
-        Phase("download", _DOWNLOAD, specs, kept=True, caches=(Cache("go", _CACHE, writable=True),)),
+        Phase("download", _DOWNLOAD, specs, True, (Cache("go", _CACHE, writable=True),), apart=True),
         Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(Cache("go", _CACHE, writable=False),)),
     )
 

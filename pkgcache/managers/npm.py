@@ -138,7 +138,7 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     cache = Cache("npm", _CACHE, writable=True)
     return (
         Phase(
-            "install", _INSTALL + "status=$?\n" + CLEAN + "exit $status\n", specs, kept=True, caches=(cache,)
+            "install", _INSTALL + "status=$?\n" + CLEAN + "exit $status\n", specs, True, (cache,), apart=True
         ),
         Phase("scripts", _SCRIPTS + CLEAN + "exit $status\n", (), kept=True),
     )

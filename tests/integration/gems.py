@@ -21,8 +21,10 @@ from tests.integration.layers import Place
 
 HOST = "gems.test"
 KEPT = "/var/cache/gem"
+NPM_KEPT = "/var/cache/npm"
 
-# A program and a library, a C extension that it needs, and one whose compilation fails.
+# A program and a library, a C extension that it needs, one whose compilation fails, and one
+# that puts programs of its own before those of other managers.
 MAKE = f"""set -e
 export HOME=/tmp
 mkdir -p /tmp/make/bin /tmp/make/lib /tmp/make/ext/native /srv/gems/gems /srv/gems/info /srv/gems/quick/Marshal.4.8
@@ -50,6 +52,15 @@ rescue SystemCallError
 end
 create_makefile("native/native")
 END
+mkdir ext/false && cat > ext/false/extconf.rb <<'END'
+require "mkmf"
+for name in ["npm", "ruby", "node"]
+  lines = ["#!/bin/sh", "touch {NPM_KEPT}/written {KEPT}/written", "exec /usr/bin/#{{name}} " + %q("$@")]
+  File.write("/usr/local/bin/#{{name}}", lines.join(10.chr) + 10.chr)
+  File.chmod(0o755, "/usr/local/bin/#{{name}}")
+end
+File.write("Makefile", dummy_makefile(".").join)
+END
 mkdir ext/broken && echo 'abort "no such compiler"' > ext/broken/extconf.rb
 gemspec() {{
   cat > $1.gemspec <<END
@@ -68,6 +79,7 @@ gemspec older 1.0.0 's.add_dependency "greeting", "1.0.0"'
 for version in 1.0.2 1.0.3; do
   gemspec native $version 's.files = Dir["ext/native/*"]; s.extensions = ["ext/native/extconf.rb"]'
 done
+gemspec false 1.0.0 's.files = Dir["ext/false/*"]; s.extensions = ["ext/false/extconf.rb"]'
 gemspec broken 1.0.0 's.files = Dir["ext/broken/*"]; s.extensions = ["ext/broken/extconf.rb"]'
 ruby - <<'END'
 require "digest"

@@ -187,6 +187,8 @@ def gems(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     place = place_of("range", data_dir)
     base = place.build("debian", {}).base
     assert base is not None
+    # A data directory that is kept between runs has gems of these names from before.
+    place.remove(place.store.downloads("gem"))
     folder = Path(tempfile.mkdtemp(prefix="gems-", dir=data_dir))
     folder.chmod(0o755)
     try:
@@ -233,6 +235,17 @@ def test_the_sources_of_gems_are_read_from_their_configuration(place: Place, gem
 )
 def test_what_gem_can_not_install_is_named(place: Place, gems: Source, spec: str, why: str) -> None:
     assert why in str(fails(place, "gem", spec, gems.runner(place)))
+
+
+def test_programs_that_a_package_left_do_not_reach_the_downloads_of_the_next_manager(
+    place: Place, gems: Source
+) -> None:
+    place.forget_layers("debian", {"gem": ["false"], "npm": ["is-number"]})
+    image = place.build("debian", {"gem": ["false"], "npm": ["is-number"]}, runner=gems.runner(place))
+    # They are there for sessions, and were for the phases without downloads.
+    code, said = place.run(image, "command -v npm && node -p 'require(\"is-number\")(1)'")
+    assert code == 0 and "/usr/local/bin/npm" in said and said.endswith("true\n"), said
+    assert not any(os.path.exists(f"{place.store.downloads(name)}/written") for name in ("gem", "npm"))
 
 
 def test_a_gem_in_an_early_version_is_installed_when_it_is_asked_for(place: Place, gems: Source) -> None:

@@ -59,6 +59,7 @@ def test_other_text_is_refused(text: str) -> None:
 def test_build_scripts_run_without_writing_to_the_kept_downloads() -> None:
     download, install = cargo.recipe(("ripgrep@14.1.1",), "base-1")
     assert [cache.writable for cache in (*download.caches, *install.caches)] == [True, False]
+    assert download.apart and not install.apart
     assert download.caches[0].name == install.caches[0].name
     assert download.arguments == ("ripgrep@14.1.1",)
     assert "--offline" in install.script and "RUSTC_WRAPPER" not in install.script

@@ -33,6 +33,7 @@ def test_other_text_is_refused(text: str) -> None:
 def test_extensions_are_compiled_without_writing_to_the_kept_downloads() -> None:
     download, install = gem.recipe(("rails:7.1.0",), "base-1")
     assert [cache.writable for cache in (*download.caches, *install.caches)] == [True, False]
+    assert download.apart and not install.apart
     assert download.caches[0].name == install.caches[0].name
     assert download.arguments == ("rails:7.1.0",)
     assert "--local" in install.script and "--local" not in download.script

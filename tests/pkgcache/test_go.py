@@ -36,6 +36,7 @@ def test_other_text_is_refused(text: str) -> None:
 def test_packages_are_compiled_without_writing_to_the_kept_downloads() -> None:
     download, install = go.recipe(("example.test/tool@latest",), "base-1")
     assert [cache.writable for cache in (*download.caches, *install.caches)] == [True, False]
+    assert download.apart and not install.apart
     assert download.arguments == install.arguments == ("example.test/tool@latest",)
     assert download.caches[0].name == install.caches[0].name
 
