@@ -116,6 +116,51 @@ def test_a_leased_layer_is_not_removed_and_a_free_one_is(store: Store) -> None:
     assert os.listdir(f"{store.path}/work") == []
 
 
+def test_looking_whether_a_layer_is_in_use_never_keeps_anybody_from_it(store: Store) -> None:
+    path = layer(store)
+    stop = threading.Event()
+
+    def looking() -> None:
+        while not stop.is_set():
+            in_use(path)
+
+    lookers = [threading.Thread(target=looking) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(300):
+            hold([path]).close()
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_a_lease_counts_as_use_unless_it_is_only_for_looking(store: Store) -> None:
+    path = layer(store)
+    os.utime(path, (1, 1))
+    hold([path], used=False).close()
+    assert os.stat(path).st_mtime == 1
+    hold([path]).close()
+    assert os.stat(path).st_mtime > 1
+
+
+def test_nothing_is_removed_that_came_to_be_needed(store: Store) -> None:
+    path = layer(store)
+    assert not discard(store, path, remove, unless=lambda: True)
+    assert os.path.isdir(path) and not in_use(path)
+    assert discard(store, path, remove, unless=lambda: False)
+
+
+def test_another_layer_may_be_chosen_for_the_same_inputs_while_it_is_there(store: Store) -> None:
+    layer(store, "other")
+    assert store.chosen("key") == "key"
+    stores.choose(store, "key", "other")
+    assert store.chosen("key") == "other"
+    stores.choose(store, "key", "gone")
+    assert store.chosen("key") == "key"
+
+
 def test_many_may_lease_one_layer(store: Store) -> None:
     path = layer(store)
     with hold([path]), hold([path]):
