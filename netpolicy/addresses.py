@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 # The IANA special-purpose registries, less the documentation prefixes (192.0.2.0/24, 198.51.100.0/24,
@@ -84,12 +85,24 @@ def veto(address: str, own: frozenset[str] = frozenset(), private_allowed: bool 
 
 
 def within(address: str, network: str) -> bool:
-    """Whether an address, also one written IPv4-mapped, is of a network in CIDR notation; not if it is none."""
+    """Whether an address is of a network in CIDR notation; not if it is none."""
     try:
-        parsed = _unmapped(ip_address(address.partition("%")[0]))
+        return ip_address(address.partition("%")[0]) in ip_network(network)
     except ValueError:
         return False
-    return parsed in ip_network(network)
+
+
+def leads_into(address: str, network: str) -> bool:
+    """Whether an address is of a network, or has an IPv4 address in it that is."""
+    if within(address, network):
+        return True
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return isinstance(parsed, IPv6Address) and any(
+        inner in ip_network(network) for _, inner in _embedded(parsed)
+    )
 
 
 def is_private(network: str) -> bool:
@@ -112,17 +125,21 @@ def _reason(address: IPv4Address | IPv6Address, private_allowed: bool = False) -
     for network, reason in _V6:
         if address in network:
             return None if private_allowed and network in _PRIVATE else reason
+    for kind, inner in _embedded(address):
+        why = _reason(inner)
+        if why is not None:
+            return f"is {kind} address whose IPv4 address {why}"
+    return None
+
+
+def _embedded(address: IPv6Address) -> Iterator[tuple[str, IPv4Address]]:
+    """The IPv4 addresses that packets to an IPv6 address may end at, each with what such an address is called."""
     bits = int(address)
     for network, shift, mask, kind in _EMBEDDED:
         if address in network:
-            inner = _reason(IPv4Address((bits >> shift & 0xFFFFFFFF) ^ mask))
-            if inner is not None:
-                return f"is {kind} address whose IPv4 address {inner}"
+            yield kind, IPv4Address((bits >> shift & 0xFFFFFFFF) ^ mask)
     if bits >> 32 & 0xFFFFFFFF in _ISATAP:
-        inner = _reason(IPv4Address(bits & 0xFFFFFFFF))
-        if inner is not None:
-            return f"is an ISATAP address whose IPv4 address {inner}"
-    return None
+        yield "an ISATAP", IPv4Address(bits & 0xFFFFFFFF)
 
 
 def _same(address: IPv4Address | IPv6Address, text: str) -> bool:

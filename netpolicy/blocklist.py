@@ -66,13 +66,13 @@ def blocked_name(blocks: Iterable[Block], host: str) -> Block | None:
 
 
 def blocked_address(blocks: Iterable[Block], address: str) -> Block | None:
-    """The first entry whose network holds an address."""
+    """The first entry whose network holds an address, or an IPv4 address that is in it (NAT64, 6to4 and such)."""
     networks = [each for each in blocks if each.network is not None]
     if not networks:
         return None
-    from netpolicy.addresses import within
+    from netpolicy.addresses import leads_into
 
-    return next((each for each in networks if each.network and within(address, each.network)), None)
+    return next((each for each in networks if each.network and leads_into(address, each.network)), None)
 
 
 def _block(entry: str, origin: str) -> Block:

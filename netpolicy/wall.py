@@ -106,8 +106,10 @@ class Wall(NamedTuple):
     def _host_proxy(self, host: str, port: int, plain: bool) -> HostProxy | str | None:
         if self.host_proxies is None or target_for(self.policy, host, port) is not None:
             return None
+        chosen = choose(self.host_proxies, host, port, plain)
         known = self.recent.name_of(host)
-        return choose(self.host_proxies, known or host, port, plain)
+        # NO_PROXY may name an address' network or the name that led to it.
+        return chosen if known is None or chosen is None else choose(self.host_proxies, known, port, plain)
 
     def wanted(self, client: socket.socket) -> str | None:
         """What the policy judges when no greeting names a host: the address itself where sessions look names up."""

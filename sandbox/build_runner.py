@@ -4,9 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from netpolicy.blocklist import Block
 from netpolicy.policy import ConnectTo, Endpoint, Policy, compile_policy, listening_ports
 from pkgcache.runner import Inside, Job, Remove, Result, Runner
-from sandbox import session
+from sandbox import blocklists, session
 from sandbox.confined import inside
 from sandbox.idmap import IdMap
 from sandbox.removal import remove_tree
@@ -21,9 +22,10 @@ def make_runner(
     """A runner for jobs whose files belong to ``ids``. ``environment``: the caller's, for its CAs and its proxy.
     ``connect_to``: where the user says that hosts are."""
     bundle = session_bundle(data, environment, "limited")
+    blocks = blocklists.read((), environment)
 
     def runner(job: Job) -> Result:
-        policy = _policy(job, connect_to)
+        policy = _policy(job, connect_to, blocks)
         spec = RunSpec(
             root=RootFs(job.root.base, tuple(job.root.layers), job.in_place),
             command=tuple(job.argv),
@@ -74,7 +76,7 @@ def _hand_over(path: str, ids: IdMap) -> None:
     os.chown(path, ids.root_uid, ids.root_gid)
 
 
-def _policy(job: Job, connect_to: Sequence[ConnectTo]) -> Policy:
+def _policy(job: Job, connect_to: Sequence[ConnectTo], blocks: tuple[Block, ...]) -> Policy:
     if not job.endpoints and not job.allowed_hosts:
         return compile_policy("none")
     endpoints = [
@@ -87,6 +89,7 @@ def _policy(job: Job, connect_to: Sequence[ConnectTo]) -> Policy:
         endpoints,
         allow_package_managers=bool(endpoints),
         code_hosts=False,
+        blocks=blocks,
         connect_to=connect_to,
     )
 

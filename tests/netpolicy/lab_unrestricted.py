@@ -6,6 +6,7 @@ prefixes stand for public ones.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -24,6 +25,7 @@ import dns.query
 import dns.rcode
 import dns.rrset
 
+from netpolicy import datagrams
 from netpolicy.blocklist import parse_blocklist
 from netpolicy.policy import compile_policy, listening_ports
 from netpolicy.proxy import Listener, run
@@ -184,6 +186,7 @@ def check() -> int:
         assert outcome(address, 443) == f"at {address}", "the host itself reaches every server"
     hits = len(EVERYWHERE)
     listed = f"{BLOCKED}  # an address\nlisted.test\n*.listed-below.test\n"
+    datagrams.MAX_FLOWS = 8
     policy = compile_policy("unrestricted", blocks=parse_blocklist(listed, "list"), private=["10.8.8.0/24"])
     ours, theirs = socket.socketpair()
     with ThreadPoolExecutor(1) as inside, ours, theirs:
@@ -278,11 +281,24 @@ def check_inside() -> int:
     long = b"l" * 40_000
     assert datagram(PUBLIC, 999, data=long) == "heard " + long.decode()
     hits += 1
+    hits += check_many_flows()
     for address in (PRIVATE, BLOCKED, OWN, "169.254.169.254", "fd00::1"):
         assert datagram(address, 999) == "ConnectionRefusedError", address
     assert datagram(PUBLIC, 998) == "ConnectionRefusedError", "nothing listens there"
     check_names()
     return hits
+
+
+def check_many_flows() -> int:
+    """More at once than are kept: the quietest makes room, and is opened again when it speaks."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(20)]
+        for client in (*clients, *clients):
+            client.settimeout(PATIENCE)
+            client.connect((PUBLIC, 999))
+            client.send(b"many")
+            assert client.recv(100) == b"heard many"
+    return 40
 
 
 def check_names() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netpolicy.addresses import veto
+from netpolicy.addresses import is_private, leads_into, veto, within
 
 PRIVATE_V4 = (
     "0.0.0.0",
@@ -181,3 +181,40 @@ def test_the_veto_on_ipv4_agrees_with_the_registry_but_for_known_differences(add
     if any(v4 in ip_network(each) for each in different):
         return
     assert (veto(str(v4)) is None) == (v4.is_global and not v4.is_multicast)
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "inside", "led"),
+    [
+        ("203.0.113.7", "203.0.113.0/24", True, True),
+        ("203.0.114.7", "203.0.113.0/24", False, False),
+        ("::ffff:203.0.113.7", "203.0.113.0/24", False, True),
+        ("64:ff9b::203.0.113.7", "203.0.113.0/24", False, True),
+        ("2001:db8::1%eth0", "2001:db8::/32", True, True),
+        ("2001:db8::1", "203.0.113.0/24", False, False),
+        ("203.0.113.7", "::/0", False, False),
+        ("no address", "0.0.0.0/0", False, False),
+    ],
+)
+def test_whether_an_address_is_of_a_network_or_leads_into_it(
+    address: str, network: str, inside: bool, led: bool
+) -> None:
+    assert within(address, network) is inside
+    assert leads_into(address, network) is led
+
+
+@pytest.mark.parametrize(
+    ("network", "private"),
+    [
+        ("10.0.0.0/8", True),
+        ("10.1.2.3/32", True),
+        ("10.0.0.0/7", False),
+        ("192.168.0.0/15", False),
+        ("fd00::/8", True),
+        ("fe80::/10", False),
+        ("127.0.0.0/8", False),
+        ("203.0.113.0/24", False),
+    ],
+)
+def test_only_networks_of_companies_and_homes_are_private(network: str, private: bool) -> None:
+    assert is_private(network) is private

@@ -22,6 +22,8 @@ OPEN = compile_policy("unrestricted", blocks=LISTED, private=["10.1.0.0/16"])
         ("x.worse.test", "blocklist: list:3"),
         ("203.0.113.7", "blocklist: list:5"),
         ("::ffff:203.0.113.7", "blocklist: list:5"),
+        ("64:ff9b::203.0.113.7", "blocklist: list:5"),
+        ("2002:cb00:7107::1", "blocklist: list:5"),
         ("2001:db8:66::1", "blocklist: list:6"),
         ("192.0.2.9", "blocklist: list:7"),
         ("metadata.google.internal", METADATA_ORIGIN),
@@ -38,7 +40,16 @@ def test_what_is_listed_is_denied_with_the_line_that_says_so(host: str, origin: 
 
 @pytest.mark.parametrize(
     "host",
-    ["good.test", "x.bad.test", "worse.test", "203.0.114.7", "2001:db8:67::1", "192.0.2.8", "10.1.2.3"],
+    [
+        "good.test",
+        "x.bad.test",
+        "worse.test",
+        "203.0.114.7",
+        "2001:db8:67::1",
+        "64:ff9b::203.0.114.7",
+        "192.0.2.8",
+        "10.1.2.3",
+    ],
 )
 @pytest.mark.parametrize(("protocol", "port"), [("tcp", 1), ("udp", 65_535), ("tcp", 443)])
 def test_what_is_not_listed_is_allowed_on_every_port(host: str, protocol: str, port: int) -> None:
