@@ -16,6 +16,8 @@ from typing import TypeVar
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
+_FEW_TIMERS = 1_024  # so many may be kept, cancelled or not; beyond that, as many cancelled ones as others
+
 Handler = Callable[[int], None]
 Callback = Callable[[], None]
 Value = TypeVar("Value")
@@ -32,6 +34,7 @@ class Timer:
 
     def cancel(self) -> None:
         self.callback = None
+        self.owner = None
 
 
 class Reactor:
@@ -51,6 +54,7 @@ class Reactor:
         self._handlers: dict[int, tuple[Handler, object]] = {}
         self._interest: dict[int, int] = {}
         self._timers: list[tuple[float, int, Timer]] = []
+        self._many_timers = _FEW_TIMERS
         self._order = 0
         self._inbox: deque[Callback] = deque()
         # Held by whoever writes to the descriptor, so that it is never closed, and its number reused, meanwhile.
@@ -98,7 +102,15 @@ class Reactor:
         timer = Timer(callback, self._owner)
         self._order += 1
         heapq.heappush(self._timers, (self.now + seconds, self._order, timer))
+        if len(self._timers) > self._many_timers:
+            self._sweep_timers()
         return timer
+
+    def _sweep_timers(self) -> None:
+        """Drop what was cancelled: connections that come and go would leave theirs here until they are due."""
+        self._timers[:] = [each for each in self._timers if each[2].callback is not None]
+        heapq.heapify(self._timers)
+        self._many_timers = max(_FEW_TIMERS, 2 * len(self._timers))
 
     def hand_in(self, callback: Callback) -> None:
         """From any thread: run `callback` in this loop's thread; never, once the loop has ended."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
+import weakref
 
 from netpolicy.reactor import READ, WRITE, Reactor
 from tests.netpolicy.looping import settle, until
@@ -94,3 +96,34 @@ def test_work_handed_in_after_the_end_is_dropped() -> None:
     with Reactor() as reactor:
         pass
     reactor.hand_in(lambda: None)
+
+
+def test_what_was_cancelled_is_not_kept_until_it_would_be_due() -> None:
+    """An hour's limit on each of a million short connections must not hold a million connections for an hour."""
+
+    class Owner:
+        pass
+
+    called: list[int] = []
+    with Reactor() as reactor:
+        kept = [reactor.after(0.02, lambda number=number: called.append(number)) for number in range(3)]  # type: ignore[misc]
+        owner = Owner()
+        gone = weakref.ref(owner)
+        reactor.run_as(owner, lambda: reactor.after(3600, called.clear).cancel())
+        del owner
+        gc.collect()
+        assert gone() is None
+        for _ in range(100_000):
+            reactor.after(3600, called.clear).cancel()
+        assert len(reactor._timers) < 3_000
+        until(reactor, lambda: len(called) == len(kept))
+    assert called == [0, 1, 2]
+
+
+def test_many_timers_that_still_count_are_all_kept() -> None:
+    called: list[int] = []
+    with Reactor() as reactor:
+        for number in range(5_000):
+            reactor.after(0.0, lambda number=number: called.append(number))  # type: ignore[misc]
+        until(reactor, lambda: len(called) == 5_000)
+    assert called == sorted(called)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,8 @@ def test_a_destination_is_its_looked_up_name_or_else_its_address() -> None:
         assert made.destination(ours) == "127.0.0.1"
 
 
-@pytest.mark.parametrize("phase", ["hello", "resolve", "connect", "response", "keep_alive", "idle", "linger"])
-def test_every_phase_has_a_limit(phase: str) -> None:
+@pytest.mark.parametrize("phase", Timeouts._fields)
+def test_every_phase_has_a_limit_and_is_documented(phase: str) -> None:
     assert 0 < getattr(Timeouts(), phase) <= 3600
+    page = (Path(__file__).resolve().parents[2] / "docs/network.md").read_text(encoding="utf-8")
+    assert f"| `{phase}` | {getattr(Timeouts(), phase):g} s |" in page
