@@ -251,3 +251,31 @@ def test_a_base_is_not_made_without_a_network(tmp_path: Path) -> None:
                 remove=remove,
                 offline=True,
             )
+
+
+def test_what_servers_answered_once_is_known_without_a_network(store: Store) -> None:
+    """An apt layer brings a manager; which servers that uses, its own servers were asked."""
+
+    def act(job: Job) -> int:
+        if job.scratch is None and not job.argv[4:] and not job.endpoints:
+            job.output(b"@sandbox\tendpoint\tcargo\thttps://index.test/\tsettings\n")
+            job.output(b"@sandbox\tfollow\tcargo\thttps://index.test/config.json\n")
+        elif job.argv[4:] == ("https://index.test/config.json",):
+            assert {endpoint.host for endpoint in job.endpoints} == {"index.test"}
+            job.output(b"@sandbox\tendpoint\tcargo\thttps://files.test/\tthe index\n")
+        else:
+            return installs_files(job)
+        return 0
+
+    def hosts(image: Image) -> list[str]:
+        return [endpoint.host for endpoint in read_layer(store, image.keys[0]).endpoints]
+
+    wanted = {"apt": ["cargo"]}
+    with pytest.raises(StoreError, match="which servers cargo uses was never asked"):
+        build(store, "debian", wanted, runner=Scripted(act), remove=remove, offline=True)
+    image = build(store, "debian", wanted, runner=Scripted(act), remove=remove)
+    assert hosts(image) == ["files.test", "index.test"]
+    remove(store.layer(image.keys[0]))
+    again = Scripted(act)
+    assert hosts(build(store, "debian", wanted, runner=again, remove=remove, offline=True)) == hosts(image)
+    assert all((job.endpoints, job.allowed_hosts) == ((), ()) for job in again.jobs)
