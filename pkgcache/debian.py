@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64encode
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pkgcache import report, sources
 from pkgcache.bases import check_name, read_base
@@ -101,6 +104,19 @@ command -v git >/dev/null && printf '{MARK}tool\tgit\t%s\n' "$(git --version | c
 """
 
 
+# The files travel as variables: what is in them is nobody else's to see, as arguments would be.
+_PLACE_FILES = """set -e
+umask 022
+number=0
+for path in "$@"; do
+  number=$((number + 1))
+  mkdir -p "$(dirname "$path")"
+  printenv "FILE_$number" | base64 -d > "$path"
+done
+"""
+_MAX_FILE = 65536
+
+
 def build_base(
     store: Store,
     name: str = "debian",
@@ -110,11 +126,14 @@ def build_base(
     suite: str = SUITE,
     profile: str | None = None,
     mirror: str | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
     rebuild: bool = False,
     progress: Progress = lambda _: None,
     timeout_s: float | None = None,
 ) -> BaseRecord:
     """The base called `name`, made unless it is there and not to be made again (`rebuild`).
+
+    `files`: what is put into it, by absolute path, before its package managers are asked for their servers.
 
     `profile` None is the one that goes with the name, "runtimes" for a name of the user's own. A base that is made
     again gets a new id: sessions on the old one keep it. Raises InputError, HostError, StoreError, BuildError.
@@ -130,6 +149,7 @@ def build_base(
             f"profile {profile!r}: there is none of this name", f"choose one of {', '.join(PROFILES)}"
         )
     sources.check(suite, mirror)
+    _check_files(files)
     begun = time.monotonic()
 
     def say(phase: str, text: str) -> None:
@@ -142,6 +162,10 @@ def build_base(
     ):
         existing = read_base(store, name)
         if existing is not None and not rebuild:
+            if files:
+                raise InputError(
+                    f"the base '{name}' is there already, without these files", "make it again with --rebuild"
+                )
             return existing
         deadline = None if timeout_s is None else begun + timeout_s
         world = World(store, runner, (), (), deadline)
@@ -150,7 +174,7 @@ def build_base(
             workplace(store, remove) as place,
             open_log(store, f"base-{name}", lambda text: say(phase[0], text)) as log,
         ):
-            record, packages = _make(world, place, name, suite, profile, mirror, log, phase)
+            record, packages = _make(world, place, name, suite, profile, mirror, files, log, phase)
             say("publish", f"base {name}")
             made = f"{place}/made"
             write(store, f"{made}/base.json", to_json(record))
@@ -162,6 +186,16 @@ def build_base(
     return record
 
 
+def _check_files(files: Mapping[str, bytes]) -> None:
+    for path, data in files.items():
+        if not path.startswith("/") or path.endswith("/") or ".." in path.split("/") or "\0" in path:
+            raise InputError(
+                f"{path!r} is no place for a file in a base", "name an absolute path without '..'"
+            )
+        if len(data) > _MAX_FILE:
+            raise InputError(f"the file for {path} has more than {_MAX_FILE} bytes", "these are for settings")
+
+
 def _make(
     world: World,
     place: str,
@@ -169,6 +203,7 @@ def _make(
     suite: str,
     profile: str,
     mirror: str | None,
+    files: Mapping[str, bytes],
     log: BuildLog,
     phase: list[str],
 ) -> tuple[BaseRecord, tuple[Locked, ...]]:
@@ -200,6 +235,10 @@ def _make(
     root = Root(f"{place}/made/root")
     phase[0] = "configure"
     check(run_script(world._replace(endpoints=()), _CONFIGURE + CLEAN, root, log, in_place=True))
+    if files:
+        contents = {f"FILE_{index}": b64encode(data).decode() for index, data in enumerate(files.values(), 1)}
+        closed = world._replace(endpoints=(), environment=contents)
+        check(run_script(closed, _PLACE_FILES, root, log, arguments=tuple(files), in_place=True))
     if PROFILES[profile]:
         _install(world, PROFILES[profile], identity, root, log, phase)
     phase[0] = "probe"

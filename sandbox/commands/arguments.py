@@ -1,7 +1,7 @@
 """The options of ``sandboxsh``, and the values that they stand for."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from getopt import GetoptError, getopt
 from typing import NamedTuple
 
@@ -175,6 +175,21 @@ def file_copy(text: str) -> tuple[str, str]:
     if not os.path.isfile(path):
         raise InputError(f"--file {path}: not a file", hint="use --mount for a directory")
     return path, session_path("--file", target)
+
+
+def file_copies(texts: Sequence[str]) -> dict[str, bytes]:
+    """``SRC:DST`` each, as path in the session → what is in the file of the host."""
+    found = {}
+    for text in texts:
+        path, target = file_copy(text)
+        try:
+            with open(path, "rb") as file:
+                found[target] = file.read()
+        except OSError as error:
+            raise InputError(
+                f"--file {path}: {error.strerror}", hint="name a file that you can read"
+            ) from error
+    return found
 
 
 def _pair(option: str, text: str, form: str) -> tuple[str, str]:

@@ -70,6 +70,9 @@ def base_list(context: click.Context, as_json: bool) -> None:
 @click.option("--suite", metavar="NAME", help="The Debian release (default: trixie).")
 @click.option("--profile", metavar="NAME", help="runtimes (all six toolchains) or minimal.")
 @click.option("--mirror", metavar="URL", help="A Debian mirror (default: this machine's, else mmdebstrap's).")
+@click.option(
+    "--file", "files", metavar="SRC:DST", multiple=True, help="Put a file of yours into it, such as settings."
+)
 @click.option("--rebuild", is_flag=True, help="Make it again; sessions on the old one keep it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.pass_context
@@ -79,12 +82,14 @@ def base_build(
     suite: str | None,
     profile: str | None,
     mirror: str | None,
+    files: tuple[str, ...],
     rebuild: bool,
     quiet: bool,
 ) -> None:
     """Make the base NAME (debian, debian-minimal, or a name of your own) unless it is there."""
     from pkgcache.debian import SUITE, build_base
     from sandbox.build_runner import make_remove, make_runner
+    from sandbox.commands.arguments import file_copies
 
     place = prepared(context)
     with Progress(quiet=quiet) as progress:
@@ -96,6 +101,7 @@ def base_build(
             suite=suite or SUITE,
             profile=profile,
             mirror=mirror,
+            files=file_copies(files),
             rebuild=rebuild,
             progress=progress.show,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,28 @@ def test_progress_names_the_phases_in_order(store: Store) -> None:
     build_base(store, "debian", runner=Scripted(works), remove=remove, progress=events.append)
     phases = list(dict.fromkeys(event.phase for event in events))
     assert phases == ["download", "install", "probe", "publish", "done"]
+
+
+def test_files_of_the_users_are_there_before_the_package_managers_are_asked(store: Store) -> None:
+    runner = Scripted(works)
+    files = {"/etc/gemrc": b":sources: []\n", "/root/.config/x": b"\0\xff"}
+    build_base(store, "mine", profile="minimal", files=files, runner=runner, remove=remove)
+    (placing,) = (job for job in runner.jobs if job.argv[4:] == tuple(files))
+    assert placing.in_place and not placing.endpoints
+    assert [b64decode(placing.environment[f"FILE_{number}"]) for number in (1, 2)] == list(files.values())
+    assert runner.jobs.index(placing) < len(runner.jobs) - 1
+
+
+def test_files_do_not_silently_miss_a_base_that_is_there(store: Store) -> None:
+    build_base(store, "mine", profile="minimal", runner=Scripted(works), remove=remove)
+    with pytest.raises(InputError, match="is there already") as refused:
+        build_base(store, "mine", files={"/etc/gemrc": b""}, runner=Scripted(works), remove=remove)
+    assert "--rebuild" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "files", [{"etc/gemrc": b""}, {"/etc/../x": b""}, {"/etc/": b""}, {"/etc/gemrc": b"x" * 65537}]
+)
+def test_files_that_have_no_place_in_a_base_are_refused(store: Store, files: dict[str, bytes]) -> None:
+    with pytest.raises(InputError):
+        build_base(store, "mine", files=files, runner=Scripted(lambda _: pytest.fail("ran")), remove=remove)

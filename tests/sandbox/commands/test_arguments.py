@@ -154,3 +154,11 @@ def test_variables_are_set_and_passed_on() -> None:
 def test_what_is_no_variable(setenv: tuple[str, ...], pass_env: tuple[str, ...]) -> None:
     with pytest.raises(InputError):
         arguments.variables(setenv, pass_env, {})
+
+
+def test_files_are_read_by_their_place(tmp_path: Path) -> None:
+    source = tmp_path / "gemrc"
+    source.write_bytes(b":sources: []\n")
+    assert arguments.file_copies([f"{source}:/etc/gemrc"]) == {"/etc/gemrc": b":sources: []\n"}
+    with pytest.raises(InputError, match="does not exist"):
+        arguments.file_copies([f"{tmp_path}/none:/etc/gemrc"])
