@@ -20,7 +20,6 @@ from netpolicy.upstream import MAX_HEAD, Outbox, Upstream
 from netpolicy.wall import Farewell, Wall, hang_up
 
 _CHUNK = 262_144
-_ENOUGH = 262_144  # octets waiting for a slow reader before its source is left unread
 _REPEATABLE = (b"GET", b"HEAD")  # asking twice changes nothing (RFC 9110 9.2.1)
 
 
@@ -47,7 +46,7 @@ class HttpConnection:
         self._port = port
         self._closed = closed
         self._http = h11.Connection(h11.SERVER, MAX_HEAD)
-        self._out = Outbox()
+        self._out = Outbox(wall.buffer)
         self._phase = Phase.WAITING
         self._request: h11.Request | None = None
         self._forward: Forward | None = None
@@ -88,7 +87,9 @@ class HttpConnection:
         if self._reach is not None:
             self._reach.cancel()
         hang_up(self._client)
+        self._out.drop()
         if self._upstream is not None:
+            self._upstream.out.drop()
             hang_up(self._upstream.socket)
 
     # Events
@@ -106,12 +107,12 @@ class HttpConnection:
 
     def _feed_client(self) -> None:
         try:
-            size = self._client.recv_into(self._wall.buffer, _CHUNK)
+            size = self._client.recv_into(self._wall.buffer.view, min(_CHUNK, self._wall.buffer.room))
         except BlockingIOError:
             return
         self._touch()
         try:
-            self._http.receive_data(bytes(self._wall.buffer[:size]))
+            self._http.receive_data(bytes(self._wall.buffer.view[:size]))
         except h11.RemoteProtocolError:
             # Bytes after the client said that it has no more to say.
             raise ConnectionResetError from None
@@ -126,10 +127,10 @@ class HttpConnection:
             return
         try:
             if event & ~WRITE and self._reads_upstream():
-                size = upstream.socket.recv_into(self._wall.buffer, _CHUNK)
+                size = upstream.socket.recv_into(self._wall.buffer.view, min(_CHUNK, self._wall.buffer.room))
                 upstream.received += size
                 self._touch()
-                upstream.http.receive_data(bytes(self._wall.buffer[:size]))
+                upstream.http.receive_data(bytes(self._wall.buffer.view[:size]))
         except BlockingIOError:
             pass
         except (OSError, h11.RemoteProtocolError):
@@ -139,17 +140,17 @@ class HttpConnection:
 
     def _reads_client(self) -> bool:
         if self._phase is Phase.WAITING:
-            return self._out.size < _ENOUGH
+            return not self._out.full
         upstream = self._upstream
         return (
             self._phase is Phase.EXCHANGING
             and upstream is not None
-            and upstream.out.size < _ENOUGH
+            and not upstream.out.full
             and self._http.their_state is h11.SEND_BODY
         )
 
     def _reads_upstream(self) -> bool:
-        return self._phase is Phase.EXCHANGING and self._out.size < _ENOUGH
+        return self._phase is Phase.EXCHANGING and not self._out.full
 
     # Progress
 
@@ -175,7 +176,7 @@ class HttpConnection:
 
     def _step(self) -> bool:
         if self._phase is Phase.WAITING:
-            return self._out.size < _ENOUGH and self._take_request()
+            return not self._out.full and self._take_request()
         if self._phase is Phase.EXCHANGING:
             try:
                 return self._carry_request() or self._carry_response()
@@ -235,7 +236,7 @@ class HttpConnection:
             status = 403 if denied else 504 if result.code.endswith("timeout") else 502
             self._say_last(status, result.code, explanation(result.reason, result.hint))
         else:
-            self._upstream = Upstream(self._forward.host, result)
+            self._upstream = Upstream(self._forward.host, result, self._wall.buffer)
             self._wall.reactor.watch(result.fileno(), 0, self._on_upstream)
             self._send_head()
         self._advance()
@@ -256,7 +257,7 @@ class HttpConnection:
     def _carry_request(self) -> bool:
         """Pass on one piece of the request's body, when there is one and room for it."""
         upstream = self._upstream
-        if upstream is None or upstream.out.size >= _ENOUGH or self._http.their_state is not h11.SEND_BODY:
+        if upstream is None or upstream.out.full or self._http.their_state is not h11.SEND_BODY:
             return False
         try:
             event = self._http.next_event()
@@ -274,7 +275,7 @@ class HttpConnection:
 
     def _carry_response(self) -> bool:
         upstream = self._upstream
-        if upstream is None or self._out.size >= _ENOUGH:
+        if upstream is None or self._out.full:
             return False
         event = upstream.http.next_event()
         if isinstance(event, (h11.InformationalResponse, h11.Response)):
@@ -304,7 +305,7 @@ class HttpConnection:
                 sent = upstream.out.flush(upstream.socket)
             except OSError:
                 # A host may answer and hang up before it has read all: its answer counts.
-                upstream.out = Outbox()
+                upstream.out.drop()
                 return
             if sent:
                 upstream.sent += sent
@@ -427,6 +428,7 @@ class HttpConnection:
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
+            upstream.out.drop()
             self._wall.reactor.forget(upstream.socket.fileno())
             upstream.socket.close()
 
@@ -442,5 +444,6 @@ class HttpConnection:
         self._gone()
 
     def _gone(self) -> None:
+        self._out.drop()
         self._phase = Phase.GONE
         self._closed(self)

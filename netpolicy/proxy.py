@@ -14,7 +14,7 @@ from netpolicy.hostproxy import HostProxies
 from netpolicy.policy import Policy, Role, protocol_for, request_for
 from netpolicy.reactor import READ, Reactor
 from netpolicy.recent import NameServers, RecentNames, parse_name_servers
-from netpolicy.relay import BUFFER_SIZE
+from netpolicy.relay import Buffer
 from netpolicy.resolver import Resolve, Resolver, host_resolve
 from netpolicy.synthetic import SyntheticNames
 from netpolicy.wall import Timeouts, Wall
@@ -93,7 +93,7 @@ def run(
             audit,
             timeouts,
             own_addresses,
-            memoryview(bytearray(BUFFER_SIZE)),
+            Buffer(),
             RecentNames(),
             name_servers or host_name_servers,
             None if authority is None else _Refusals(authority),

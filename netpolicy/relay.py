@@ -12,8 +12,26 @@ from netpolicy.reactor import READ, WRITE, Reactor
 # 128 KiB; splice(2) through a pipe moves less than either.
 BUFFER_SIZE = 1024 * 1024
 
+HELD_FREELY = 64 * 1024 * 1024  # octets that wait for slow readers before each connection gets little room
+LITTLE_ROOM = 16_384
+
 # SO_LINGER with no time at all: close(2) sends a reset.
 RESET = struct.pack("ii", 1, 0)
+
+
+class Buffer:
+    """What all connections of a session are read into, and how many octets of them all wait for slow readers."""
+
+    __slots__ = ("held", "view")
+
+    def __init__(self, size: int = BUFFER_SIZE) -> None:
+        self.view = memoryview(bytearray(size))
+        self.held = 0
+
+    @property
+    def room(self) -> int:
+        """How many octets to read at once. A crowd of slow readers gets little each, so that memory has a limit."""
+        return min(len(self.view), LITTLE_ROOM) if self.held >= HELD_FREELY else len(self.view)
 
 
 class Flow:
@@ -43,7 +61,7 @@ class Relay:
         reactor: Reactor,
         client: socket.socket,
         upstream: socket.socket,
-        buffer: memoryview,
+        buffer: Buffer,
         idle: float,
         half_closed: float,
         done: Callable[[Relay, str], None],
@@ -63,6 +81,7 @@ class Relay:
         up = self.up
         up.count = len(first)
         up.pending = memoryview(first)
+        self._buffer.held += len(first)
         self._reactor.watch(up.source.fileno(), 0, self._on_client)
         self._reactor.watch(up.target.fileno(), 0, self._on_upstream)
         if self._push(up):
@@ -80,7 +99,14 @@ class Relay:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             end.close()
         self._timer.cancel()
+        self.release()
         self._done(self, reason)
+
+    def release(self) -> None:
+        """Give up what waits to be sent."""
+        for flow in (self.up, self.down):
+            self._buffer.held -= len(flow.pending)
+            flow.pending = memoryview(b"")
 
     def _on_client(self, event: int) -> None:
         self._handle(event, self.up, self.down)
@@ -98,9 +124,9 @@ class Relay:
 
     def _pull(self, flow: Flow) -> bool:
         """Move at most one buffer, so that none holds up the others; False when the relay is over."""
-        buffer = self._buffer
+        buffer = self._buffer.view
         try:
-            size = flow.source.recv_into(buffer)
+            size = flow.source.recv_into(buffer, self._buffer.room)
             if not size:
                 flow.ended = True
                 flow.target.shutdown(socket.SHUT_WR)
@@ -118,11 +144,14 @@ class Relay:
             return self._broken()
         if sent < size:
             flow.pending = memoryview(bytes(buffer[sent:size]))
+            self._buffer.held += size - sent
         return True
 
     def _push(self, flow: Flow) -> bool:
         try:
-            flow.pending = flow.pending[flow.target.send(flow.pending) :]
+            sent = flow.target.send(flow.pending)
+            self._buffer.held -= sent
+            flow.pending = flow.pending[sent:]
         except BlockingIOError:
             return True
         except OSError:

@@ -108,6 +108,7 @@ class Stream:
             self._reach.cancel()
         hang_up(self._client)
         if self._relay is not None:
+            self._relay.release()
             hang_up(self._relay.up.target)
 
     def _read_hello(self, _event: int) -> None:

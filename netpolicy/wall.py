@@ -15,7 +15,7 @@ from netpolicy.policy import Policy, Rule, Verdict, target_for
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Reactor
 from netpolicy.recent import NameServers, RecentNames
-from netpolicy.relay import RESET
+from netpolicy.relay import RESET, Buffer
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
 
@@ -56,7 +56,7 @@ class Wall(NamedTuple):
     audit: Audit
     timeouts: Timeouts
     own: frozenset[str]
-    buffer: memoryview
+    buffer: Buffer
     recent: RecentNames
     name_servers: NameServers
     refusals: Refusals | None = None
@@ -215,7 +215,7 @@ class Farewell:
 
     def _discard(self, _event: int) -> None:
         try:
-            if self._client.recv_into(self._wall.buffer):
+            if self._client.recv_into(self._wall.buffer.view):
                 return
         except BlockingIOError:
             return

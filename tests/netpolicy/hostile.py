@@ -37,6 +37,7 @@ from netpolicy.httprules import Forward, read_request
 from netpolicy.policy import compile_policy
 from netpolicy.reactor import Reactor
 from netpolicy.recent import RecentNames
+from netpolicy.relay import Buffer
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
 from netpolicy.upstream import MAX_HEAD
@@ -203,7 +204,7 @@ def unlinked(reactor: Reactor, unrestricted: bool = False) -> Wall:
         Audit("s1", None),
         Timeouts(),
         frozenset(),
-        memoryview(bytearray(1024 * 1024)),
+        Buffer(),
         RecentNames(),
         list,
     )
@@ -242,6 +243,7 @@ def check_exchange(data: bytes) -> None:
                 if not waiting:
                     break
             served.finish()
+        assert wall.buffer.held == 0, "what never left is still counted"
         wall.resolver.close()
     for outer in _OUTER:
         outer.close()

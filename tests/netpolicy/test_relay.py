@@ -11,15 +11,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from netpolicy import relay
 from netpolicy.reactor import Reactor
-from netpolicy.relay import Relay
+from netpolicy.relay import Buffer, Relay
 from tests.netpolicy.looping import connection, settle, until
 
 
 class Joined:
     """A relay between two TCP connections, of which a test holds the outer ends."""
 
-    def __init__(self, reactor: Reactor, size: int, idle: float, half_closed: float, first: bytes) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        buffer: Buffer,
+        idle: float = 30.0,
+        half_closed: float = 30.0,
+        first: bytes = b"",
+    ) -> None:
         self.reactor = reactor
         self.client, inner_client = connection()
         self.server, inner_server = connection()
@@ -30,7 +38,7 @@ class Joined:
             reactor,
             inner_client,
             inner_server,
-            memoryview(bytearray(size)),
+            buffer,
             idle,
             half_closed,
             lambda _relay, reason: self.reasons.append(reason),
@@ -66,7 +74,8 @@ def joined(
     size: int = 65_536, idle: float = 30.0, half_closed: float = 30.0, first: bytes = b""
 ) -> Iterator[Joined]:
     with Reactor() as reactor:
-        made = Joined(reactor, size, idle, half_closed, first)
+        buffer = Buffer(size)
+        made = Joined(reactor, buffer, idle, half_closed, first)
         try:
             yield made
         finally:
@@ -74,6 +83,7 @@ def joined(
                 made.relay.close("")
             made.client.close()
             made.server.close()
+            assert buffer.held == 0, "what is over holds nothing"
 
 
 def test_what_the_client_said_already_goes_first() -> None:
@@ -126,6 +136,31 @@ def test_a_slow_reader_stops_its_source_and_not_the_other_direction() -> None:
         assert len(pair.read(pair.client, sent)) == sent
         pair.server.send(b"and on")
         assert pair.read(pair.client, 6) == b"and on"
+
+
+def test_a_crowd_of_slow_readers_gets_little_room_each_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "HELD_FREELY", 50_000)
+    size, crowd = 200_000, 10
+    with Reactor() as reactor, contextlib.ExitStack() as stack:
+        buffer = Buffer(size)
+        pairs = [Joined(reactor, buffer) for _ in range(crowd)]
+        for pair in pairs:
+            stack.callback(pair.server.close)
+            stack.callback(pair.client.close)
+        sent = [0] * crowd
+        for number, pair in enumerate(pairs):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sent[number] += pair.server.send(bytes(65_536))
+                    settle(reactor)
+        assert 50_000 < buffer.held <= 50_000 + size + crowd * relay.LITTLE_ROOM
+        for number, pair in enumerate(pairs):
+            assert len(pair.read(pair.client, sent[number])) == sent[number]
+        assert buffer.held == 0
+        for pair in pairs:
+            pair.relay.close("")
 
 
 @pytest.mark.parametrize("who", ["client", "server"])

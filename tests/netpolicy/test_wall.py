@@ -11,6 +11,7 @@ from netpolicy.audit import Audit
 from netpolicy.policy import compile_policy
 from netpolicy.reactor import Reactor
 from netpolicy.recent import RecentNames
+from netpolicy.relay import Buffer
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
 from netpolicy.wall import Farewell, Timeouts, Wall
@@ -26,7 +27,7 @@ def wall(reactor: Reactor, linger: float = 10) -> Wall:
         Audit("s1", None),
         Timeouts(linger=linger),
         frozenset(),
-        memoryview(bytearray(1000)),
+        Buffer(1000),
         RecentNames(),
         list,
     )
