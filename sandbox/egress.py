@@ -15,11 +15,8 @@ from netpolicy.hostproxy import HostProxies
 from netpolicy.policy import Policy
 from sandbox.descriptors import close_all_but
 from sandbox.errors import HostError
-from sandbox.idmap import IDS, ROOT_FIRST_ID
 from sandbox.netns import Listening
 
-# Root's proxy parses what strangers send, so it is nobody: an id that no session has.
-_ROOTS_PROXY_ID = ROOT_FIRST_ID + IDS
 _FINISH_S = 5.0
 # A proxy that dies this often will not come up; the session then has no way out for good.
 _MOST_DEATHS = 5
@@ -210,13 +207,19 @@ class Egress:
 
 
 def _lose_rights() -> None:
-    from sandbox import restrict
+    """Root's proxy parses what strangers send, so it becomes nobody."""
+    from sandbox import idmap, restrict
 
     if os.geteuid() == 0:
+        nobody = idmap.roots_proxy_id(idmap.read_host_ids())
         try:
-            os.setgroups([])
-            os.setresgid(_ROOTS_PROXY_ID, _ROOTS_PROXY_ID, _ROOTS_PROXY_ID)
-            os.setresuid(_ROOTS_PROXY_ID, _ROOTS_PROXY_ID, _ROOTS_PROXY_ID)
+            if idmap.root_may_drop_groups():
+                os.setgroups([])
+            if nobody is None:
+                restrict.drop_all_capabilities()
+            else:
+                os.setresgid(nobody, nobody, nobody)
+                os.setresuid(nobody, nobody, nobody)
         except OSError as error:
             raise HostError(f"the proxy can't give up root's rights: {error.strerror}") from error
     restrict.forbid_new_privileges()

@@ -108,6 +108,22 @@ def choose(host: HostIds, forced: str | None = None) -> IdMap:
     return IdMap(SINGLE, (Extent(0, host.uid, 1),), (Extent(0, host.gid, 1),), helper=False)
 
 
+def root_may_drop_groups() -> bool:
+    """Whether this is root, and not the root of a namespace that was made by a user who may drop no groups."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/setgroups", encoding="ascii") as file:
+        return file.read().strip() != "deny"
+
+
+def roots_proxy_id(host: HostIds) -> int | None:
+    """An id without rights for root's proxy, one that no session has where there are enough; None where 0 is the only
+    id, as in a namespace that a user made with no more than his own.
+    """
+    wanted = (ROOT_FIRST_ID + IDS, host.namespace_ids - IDS - 1, host.namespace_ids - 2)
+    return next((each for each in wanted if 0 < each < host.namespace_ids), None)
+
+
 def _range_problem(host: HostIds) -> str | None:
     if not host.newuidmap:
         return "newuidmap and newgidmap are not installed"

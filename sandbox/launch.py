@@ -160,7 +160,7 @@ def set_up(
         network=spec.network,
         listeners=spec.listeners,
         filter=filter_,
-        drop_groups=ids.helper or _root_may_drop_groups(),
+        drop_groups=ids.helper or idmap.root_may_drop_groups(),
         file_capabilities=not _writes_as_root(spec),
         command=Command(spec.command, spec.environment, spec.workdir, (places[0], places[1], places[2])),
         terminal=_terminal(stdio),
@@ -180,14 +180,6 @@ def set_up(
     finally:
         for tree in trees:
             os.close(tree)
-
-
-def _root_may_drop_groups() -> bool:
-    """Whether this is root, and not the root of a namespace that was made by a user who may drop no groups."""
-    if os.geteuid() != 0:
-        return False
-    with open("/proc/self/setgroups", encoding="ascii") as file:
-        return file.read().strip() != "deny"
 
 
 def _terminal(stdio: Stdio) -> TerminalSettings | None:

@@ -53,6 +53,14 @@ def drop_capabilities(*, file_capabilities: bool) -> None:
     )
 
 
+def drop_all_capabilities() -> None:
+    """Keep no capability in any set of this process; those that files could bring are forbidden separately."""
+    with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
+        last = int(file.read())
+    kinds = (prctl.CAP_EFFECTIVE, prctl.CAP_PERMITTED, prctl.CAP_INHERITABLE)
+    prctl.set_caps(*((number, kind, False) for kind in kinds for number in range(last + 1)))
+
+
 def forbid_new_privileges() -> None:
     """Set-id programs and file capabilities give nothing from now on (PR_SET_NO_NEW_PRIVS)."""
     prctl.set_no_new_privs(1)

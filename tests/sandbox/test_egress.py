@@ -106,6 +106,15 @@ def test_allowed_denied_and_failed_hosts_are_told_apart(data_dir: Path) -> None:
     check(run_client(command, data_dir, dict(os.environ)))
 
 
+@pytest.mark.parametrize("ids", [[], ["--map-auto"]], ids=["one", "many"])
+def test_the_root_of_a_namespace_has_a_way_out_too(ids: list[str], empty_data_dir: Path) -> None:
+    """As in a rootless container: who is root there has few ids, and the proxy can't become just anybody."""
+    need("user-namespaces", "overlay", *(("subids", "ordinary-user") if ids else ()))
+    within = ["unshare", "--user", "--map-root-user", *ids]
+    command = [*within, str(Path(sys.executable).with_name("sandboxsh"))]
+    check(run_client(command, empty_data_dir / "data", dict(os.environ)))
+
+
 @pytest.fixture
 def roots_own_copy() -> Iterator[Path]:
     """The project and what its proxy imports of others, in a directory that only root can read."""

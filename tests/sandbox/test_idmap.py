@@ -110,3 +110,15 @@ def test_what_the_machine_gives_makes_files_that_belong_to_the_session(
             os.chown(place, ids.root_uid, ids.root_gid)
         removal.as_session_root(ids, lambda place=place: os.mkdir(f"{place}/made"))  # type: ignore[misc]
         assert os.stat(f"{place}/made").st_uid == ids.root_uid
+
+
+@pytest.mark.parametrize(
+    ("ids_here", "expected"),
+    [(1 << 32, 2_000_065_536), (200_000, 134_463), (65_537, 65_535), (1000, 998), (1, None)],
+)
+def test_roots_proxy_has_an_id_without_rights_where_there_is_one(ids_here: int, expected: int | None) -> None:
+    host = ROOT._replace(namespace_ids=ids_here)
+    assert idmap.roots_proxy_id(host) == expected
+    if ids_here > 200_000:
+        session = idmap.choose(host).uids[0]
+        assert not session.outside <= expected < session.outside + session.size
