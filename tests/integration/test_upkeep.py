@@ -36,15 +36,35 @@ def test_what_packages_made_is_in_order_and_one_changed_file_is_not(place: Place
     key = Path(image.layers[0], "etc/ssh/ssh_host_ed25519_key")
 
     def damage() -> None:
-        key.write_bytes(b"damaged")
+        with key.open("ab") as file:
+            file.write(b"x")
+
+    def mend() -> None:
+        os.truncate(key, key.stat().st_size - 1)
 
     place.store.as_owner(damage)
-    # Other tests take layers away beneath others.
-    verdicts = upkeep.verify(place.data, place.ids, lambda _: None)
+    try:
+        # Other tests take layers away beneath others.
+        verdicts = upkeep.verify(place.data, place.ids, lambda _: None)
+    finally:
+        place.store.as_owner(mend)
     (found,) = (verdict for verdict in verdicts if verdict.damaged and verdict.kept.id in image.keys)
     assert [file.path for file in found.files] == ["upper/etc/ssh/ssh_host_ed25519_key"]
+
+
+def test_a_damaged_layer_is_removed_whoever_owns_it_and_built_again(place: Place) -> None:
+    packages = {"apt": ["hello"]}
+    image = place.build("debian-minimal", packages)
+    program = Path(image.layers[0], "usr/bin/hello")
+    place.store.as_owner(program.unlink)
+    (found,) = (
+        verdict
+        for verdict in upkeep.verify(place.data, place.ids, lambda _: None)
+        if verdict.damaged and verdict.kept.id in image.keys
+    )
+    assert [(file.path, file.what) for file in found.files] == [("upper/usr/bin/hello", "missing")]
     assert [kept.id for kept in upkeep.repair(place.data, place.ids, (found,)).gone] == list(image.keys)
-    assert place.build("debian-minimal", PACKAGES).keys == image.keys
+    assert place.run(place.build("debian-minimal", packages), "hello")[0] == 0
 
 
 def test_pruning_leaves_a_running_session_what_it_stands_on(empty_data_dir: Path) -> None:
