@@ -31,7 +31,10 @@ CRATE = "guessing_game"
 
 @pytest.fixture
 def place(data_dir: Path) -> Place:
-    return place_of("range", data_dir)
+    """With the base, so that a build's jobs are the layer's own."""
+    made = place_of("range", data_dir)
+    made.build("debian", {})
+    return made
 
 
 @pytest.fixture(params=MODES)
