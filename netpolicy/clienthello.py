@@ -29,40 +29,42 @@ class HelloReader:
     """Takes the bytes of a connection as they come; work is proportional to them, however they are split."""
 
     def __init__(self) -> None:
-        self._wire = bytearray()
-        self._at = 0
+        self._wire = bytearray()  # what is not part of a whole record yet
+        self._size = 0
         self._message = bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview) -> ClientHello | None:
         """The greeting once it is whole, else None. Bytes after its last record are not looked at."""
-        wire = self._wire
-        wire += data
+        self._wire += data
+        self._size += len(data)
         while (body := self._record()) is not None:
             self._message += body
             hello = _hello(self._message)
             if hello is not None:
                 return hello
-        if len(wire) >= MAX_WIRE:
+        if self._size >= MAX_WIRE:
             raise PeerError(f"the TLS greeting exceeds {MAX_WIRE} bytes", "too-large")
         return None
 
     def _record(self) -> bytes | None:
         """The content of the next whole record."""
-        wire, at = self._wire, self._at
-        have = len(wire) - at
-        if have and wire[at] != _HANDSHAKE:
+        wire = self._wire
+        have = len(wire)
+        if have and wire[0] != _HANDSHAKE:
             raise PeerError("the connection does not start with a TLS greeting", "not-tls")
-        if have > 1 and wire[at + 1] != 3:
+        if have > 1 and wire[1] != 3:
             raise PeerError("the TLS record has an unknown version", "not-tls")
         if have < 5:
             return None
-        length = int.from_bytes(wire[at + 3 : at + 5], "big")
+        length = int.from_bytes(wire[3:5], "big")
         if not 0 < length <= _MAX_RECORD:
             raise PeerError(f"a TLS record of {length} bytes is not permitted in a greeting")
         if have < 5 + length:
             return None
-        self._at = at + 5 + length
-        return bytes(wire[at + 5 : self._at])
+        body = bytes(wire[5 : 5 + length])
+        # Cheap however often: CPython moves the start of a bytearray, not what follows.
+        del wire[: 5 + length]
+        return body
 
 
 def parse(data: bytes) -> ClientHello | None:

@@ -107,6 +107,7 @@ class Stream:
         if self._reach is not None:
             self._reach.cancel()
         hang_up(self._client)
+        self._take_first()
         if self._relay is not None:
             self._relay.release()
             hang_up(self._relay.up.target)
@@ -127,7 +128,10 @@ class Stream:
                 self._drop()
             return
         self._first += data
+        self._wall.buffer.held += len(data)
         try:
+            if len(self._first) > self._wall.buffer.room:
+                raise PeerError("the TLS greeting is too large while so many others wait", "too-large")
             hello = self._reader.feed(data)
         except PeerError as error:
             self._refuse(error)
@@ -170,12 +174,19 @@ class Stream:
         from netpolicy.explained import Explanation
 
         context = self._wall.refusals.context(self._host)
-        first, self._first = bytes(self._first), bytearray()
+        first = self._take_first()
         self._farewell = Explanation(
             self._wall, self._client, context, first, verdict, lambda: self._closed(self)
         )
 
+    def _take_first(self) -> bytes:
+        """What the client said before it was judged; it counts no longer as held."""
+        first, self._first = bytes(self._first), bytearray()
+        self._wall.buffer.held -= len(first)
+        return first
+
     def _turn_away(self, description: int) -> None:
+        self._take_first()
         if self._protocol == "tls":
             last = clienthello.alert(description)
             self._farewell = Farewell(self._wall, self._client, last, lambda: self._closed(self))
@@ -202,7 +213,7 @@ class Stream:
             wall.timeouts.half_closed,
             self._relayed,
         )
-        first, self._first = bytes(self._first), bytearray()
+        first = self._take_first()
         self._relay.start(first)
 
     def _relayed(self, relay: Relay, reason: str) -> None:
@@ -234,5 +245,6 @@ class Stream:
 
     def _drop(self) -> None:
         self._stop_reading()
+        self._take_first()
         self._client.close()
         self._closed(self)

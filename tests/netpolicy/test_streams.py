@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import socket
 import ssl
+from time import monotonic
 
 import pytest
 
+from netpolicy import relay
 from netpolicy.policy import ConnectTo, Endpoint, compile_policy
 from netpolicy.wall import Timeouts
 from tests.netpolicy.greetings import extension, hello, openssl_hello, records, server_name
-from tests.netpolicy.serving import Authority, Canary, allow, echo, is_reset, read_all, session, to
+from tests.netpolicy.serving import (
+    PATIENCE,
+    Authority,
+    Canary,
+    Session,
+    allow,
+    echo,
+    is_reset,
+    read_all,
+    session,
+    to,
+)
 
 ALERT = b"\x15\x03\x03\x00\x02\x02\x31"  # fatal, access_denied
 
@@ -177,6 +190,31 @@ def test_a_half_greeting_does_not_outlive_its_time_by_trickling() -> None:
             except ConnectionError:
                 break
         assert wall.finish()["denied"][0]["code"] == "hello-timeout"
+
+
+def test_while_many_greetings_wait_only_a_very_large_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "HELD_FREELY", 50_000)
+    large = records(hello(extension(35, bytes(30_000)), server_name(b"a.test")))
+
+    def refused(wall: Session, data: bytes) -> bool:
+        with wall.connect("tls") as client:
+            _say(client, data, len(data))
+            return client.recv(1) == ALERT[:1]
+
+    with Canary(echo) as canary, session(allow("a.test", targets=to(canary, "a.test"))) as wall:
+        assert not refused(wall, large)
+        crowd = [wall.connect("tls") for _ in range(10)]
+        for each in crowd:
+            each.sendall(large[:10_000])
+        end = monotonic() + PATIENCE
+        while not refused(wall, large):
+            assert monotonic() < end, "the crowd is not noticed"
+        assert not refused(wall, openssl_hello("a.test"))
+        for each in crowd:
+            each.close()
+        while refused(wall, large):
+            assert monotonic() < end, "the crowd is gone and still counts"
+        assert {each["code"] for each in wall.finish()["denied"]} == {"too-large", "cut-short"}
 
 
 def test_an_unreachable_server_is_told_apart_from_a_denied_one() -> None:
