@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -363,6 +366,47 @@ def test_the_proxy_is_gone_with_its_session(sandbox: Sandbox, servers: Servers) 
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in helpers), "the end of the proxy")
     eventually(lambda: not marked(number), "the end of the session")
     sandbox.ok("--", "true")
+
+
+HELD = """
+import socket, sys
+for line in sys.stdin:
+    there = socket.create_connection(('allowed.test', 8443), timeout=10)
+    there.sendall(b'ping')
+    print(there.recv(100).decode(), flush=True)
+    try: print(there.recv(100) or 'cut', flush=True)
+    except OSError as error: print('cut', flush=True)
+"""
+
+
+def test_a_proxy_that_dies_cuts_what_it_carried_and_another_one_starts(
+    sandbox: Sandbox, servers: Servers
+) -> None:
+    def proxy(session: int) -> int:
+        (found,) = [
+            pid
+            for pid in children(session)
+            # Process 1 of the session has a number in the session's own namespace as well.
+            if len(Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].splitlines()[0].split())
+            == 1
+        ]
+        return found
+
+    options = ("--allow", f"{ALLOWED}:8443", *servers.to())
+    with sandbox.start(*options, "--", PYTHON, "-c", HELD, stdin=subprocess.PIPE) as running:
+        assert running.stdin is not None and running.stdout is not None
+        proxies = []
+        for _ in range(2):
+            running.stdin.write(b"again\n")
+            running.stdin.flush()
+            assert running.stdout.readline() == b"ping\n"
+            proxies.append(proxy(running.pid))
+            os.kill(proxies[-1], signal.SIGKILL)
+            assert running.stdout.readline() == b"cut\n"
+        _, errors = running.communicate()
+    assert proxies[0] != proxies[1]
+    assert running.returncode == 0
+    assert b"the network proxy died 2 times; its connections were cut" in errors
 
 
 def test_the_hosts_own_proxy_is_dialled_through_by_name(either_sandbox: Sandbox, servers: Servers) -> None:
