@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandbox import images
-from sandbox.errors import HostError
 from sandbox.idmap import IdMap
 
 if TYPE_CHECKING:
@@ -41,18 +40,13 @@ def subject(data: str, ids: IdMap, name: str, base: str, wanted: images.Wanted) 
 
 
 def to_json(subject: Subject, program_version: str) -> str:
-    """The bill. The same packages give the same text. HostError when the library is not installed."""
-    try:
-        from cyclonedx.model.bom import Bom, BomMetaData
-        from cyclonedx.model.component import Component, ComponentType
-        from cyclonedx.output.json import JsonV1Dot6
-    except ImportError as error:
-        raise HostError(
-            f"a bill of materials needs a Python package that is missing: {error.name}",
-            hint="install it with: pip install 'sandboxsh[sbom]'",
-        ) from error
+    """The bill. The same packages give the same text."""
     from datetime import UTC, datetime
     from uuid import NAMESPACE_URL, uuid5
+
+    from cyclonedx.model.bom import Bom, BomMetaData
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.output.json import JsonV1Dot6
 
     from pkgcache.lock import name_of
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -93,20 +91,3 @@ def test_an_environment_without_packages_has_a_bill_too() -> None:
     assert (
         bill(Subject("empty", Lock("host", "host-1", "linux/x86_64", ()), (), ""))["bomFormat"] == "CycloneDX"
     )
-
-
-def test_without_the_library_the_way_to_it_is_told() -> None:
-    script = """
-import sys
-sys.modules["cyclonedx"] = None
-from pkgcache.lock import Lock
-from sandbox import sbom
-try:
-    sbom.to_json(sbom.Subject("x", Lock("host", "h", "p", ()), (), ""), "1")
-except Exception as error:
-    print(type(error).__name__, error.exit_code, error.hint)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.stdout == "HostError 125 install it with: pip install 'sandboxsh[sbom]'\n", done.stderr
