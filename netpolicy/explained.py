@@ -12,7 +12,7 @@ from netpolicy.httprules import explanation, refusal
 from netpolicy.policy import Verdict
 from netpolicy.reactor import READ
 from netpolicy.upstream import MAX_HEAD
-from netpolicy.wall import Farewell, Wall
+from netpolicy.wall import Farewell, Refusals, Wall
 
 _CHUNK = 16_384
 
@@ -21,12 +21,14 @@ class Explanation:
     """One denied connection from its greeting, which was read already, to its end.
 
     The client's first request is answered, whatever it asks; nothing is dialled. A client that does not trust the
-    installation's authority ends the handshake itself. ``closed`` is called once nothing is left of it.
+    installation's authority ends the handshake itself. ``context`` came from ``refusals``, which are told of the end.
+    ``closed`` is called once nothing is left of it.
     """
 
     def __init__(
         self,
         wall: Wall,
+        refusals: Refusals,
         client: socket.socket,
         context: ssl.SSLContext,
         first: bytes,
@@ -34,6 +36,7 @@ class Explanation:
         closed: Callable[[], None],
     ) -> None:
         self._wall = wall
+        self._refusals = refusals
         self._client = client
         self._verdict = verdict
         self._closed = closed
@@ -59,6 +62,7 @@ class Explanation:
         self._closed()
 
     def _stop(self) -> None:
+        self._refusals.end()
         self._timer.cancel()
         self._wall.reactor.forget(self._client.fileno())
 

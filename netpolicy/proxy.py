@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netpolicy.certificates import Issuer
 
 MAX_LOG = 64 * 1024 * 1024
+MAX_EXPLAINED = 256
 
 _ACCEPTS = 64  # a turn, so that a flood of connections does not hold up those that are served
 _DESCRIPTORS = 2  # of each connection: the client's socket and the one outside
@@ -151,22 +152,34 @@ def preload(authority: Authority | None = None) -> None:
         import netpolicy.explained
 
         # Making a certificate loads more than importing what makes it.
-        _Refusals(authority).context("preload.invalid")
+        _Refusals(authority).begin("preload.invalid")
 
 
 class _Refusals:
-    """Certificates for refusals, from the first one on: what makes them takes a tenth of a second to load."""
+    """Certificates for refusals, from the first one on: what makes them takes a tenth of a second to load.
+
+    A TLS connection of our own takes some 50 KiB, so no more than MAX_EXPLAINED are explained at a time.
+    """
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
         self._issuer: Issuer | None = None
+        self._open = 0
 
-    def context(self, host: str) -> SSLContext:
+    def begin(self, host: str) -> SSLContext | None:
+        """The TLS side for ``host``, to be followed by `end`; None while there are too many."""
+        if self._open >= MAX_EXPLAINED:
+            return None
         if self._issuer is None:
             from netpolicy.certificates import Issuer
 
             self._issuer = Issuer(self._authority)
-        return self._issuer.context(host)
+        context = self._issuer.context(host)
+        self._open += 1
+        return context
+
+    def end(self) -> None:
+        self._open -= 1
 
 
 class _Door:

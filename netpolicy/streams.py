@@ -106,6 +106,8 @@ class Stream:
         """Cut everything, in whatever state it is."""
         if self._reach is not None:
             self._reach.cancel()
+        if self._farewell is not None:
+            self._farewell.close()
         hang_up(self._client)
         self._take_first()
         if self._relay is not None:
@@ -168,15 +170,16 @@ class Stream:
         self._explain(verdict)
 
     def _explain(self, verdict: Verdict) -> None:
-        if self._protocol != "tls" or self._wall.refusals is None:
+        refusals = self._wall.refusals if self._protocol == "tls" else None
+        context = refusals.begin(self._host) if refusals is not None else None
+        if refusals is None or context is None:
             self._turn_away(clienthello.ACCESS_DENIED)
             return
         from netpolicy.explained import Explanation
 
-        context = self._wall.refusals.context(self._host)
         first = self._take_first()
         self._farewell = Explanation(
-            self._wall, self._client, context, first, verdict, lambda: self._closed(self)
+            self._wall, refusals, self._client, context, first, verdict, lambda: self._closed(self)
         )
 
     def _take_first(self) -> bytes:

@@ -45,7 +45,8 @@ class Timeouts(NamedTuple):
 class Refusals(Protocol):
     """Where the TLS side of a denied name comes from; see netpolicy.certificates."""
 
-    def context(self, host: str) -> SSLContext: ...
+    def begin(self, host: str) -> SSLContext | None: ...
+    def end(self) -> None: ...
 
 
 class Wall(NamedTuple):

@@ -6,11 +6,13 @@ import contextlib
 import http.client
 import socket
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from netpolicy import proxy
 from netpolicy.certificates import make_authority
 from netpolicy.wall import Timeouts
 from tests.netpolicy.serving import Authority, Canary, Session, allow, read_all, session, to
@@ -165,6 +167,31 @@ def test_a_name_that_leads_to_a_private_address_is_told_so_inside_tls() -> None:
         answer = here.ask(GET, "a.test")
         assert answer.startswith(b"HTTP/1.1 403")
         assert b"private" in answer
+
+
+def test_no_more_are_explained_at_a_time_than_there_is_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "MAX_EXPLAINED", 2)
+    with world() as here:
+        for _ in range(3):
+            with here.tls("d.test") as first, here.tls("d.test") as second:
+                with pytest.raises(ssl.SSLError, match=r"(?i)access.denied"):
+                    here.tls("d.test")
+                for tls in (first, second):
+                    tls.sendall(GET)
+                    assert read_all(tls).startswith(b"HTTP/1.1 403")
+            # Until the clients' goodbyes have arrived, those two count.
+            eventually(lambda: here.ask(GET).startswith(b"HTTP/1.1 403"))
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while True:
+        try:
+            assert true()
+            return
+        except ssl.SSLError:
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 def test_without_an_authority_a_denied_name_gets_an_alert() -> None:
