@@ -111,7 +111,7 @@ def _with(count: int, command: Sequence[str], environment: Mapping[str, str]) ->
         if process.stdout.readline() != b"open\n":
             raise Failed("the connections could not be held")
         size = max(
-            float(child.memory_full_info().uss)
+            float(child.memory_info().rss)
             for child in psutil.Process(process.pid).children()
             if child.cmdline()[:1] != ["init"]
         )
