@@ -7,6 +7,8 @@ rest of its own code, while the supervisor is still reading its options.
 import os
 import signal
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from sandbox import setup as _for_both
@@ -30,17 +32,25 @@ class Begun:
     sandbox.channel).
     """
 
-    __slots__ = ("channel", "error", "pid")
+    __slots__ = ("_mapped", "channel", "error", "pid")
 
     def __init__(self, pid: int, channel: int, error: OSError | None = None) -> None:
         self.pid = pid
         self.channel = channel
         self.error = error
+        self._mapped: Callable[[], None] | None = None
 
-    def take(self) -> tuple[int, int]:
-        """The process id and the channel, which are the caller's from now on."""
-        pid, channel, self.pid, self.channel = self.pid, self.channel, 0, -1
-        return pid, channel
+    def give_ids(self, give: Callable[[int], Callable[[], None]]) -> None:
+        """Have process 1 given its ids by ``give``, which doesn't wait but returns what does (see
+        sandbox.idmap.begin_maps). The sooner, the less there is to wait for. Once is enough."""
+        if self.pid and self._mapped is None:
+            self._mapped = give(self.pid)
+
+    def take(self) -> tuple[int, int, Callable[[], None] | None]:
+        """The process id, the channel, and what waits for the ids, which are the caller's from now on."""
+        taken = self.pid, self.channel, self._mapped
+        self.pid, self.channel, self._mapped = 0, -1, None
+        return taken
 
     def __enter__(self) -> "Begun":
         return self
@@ -48,12 +58,16 @@ class Begun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pid, channel = self.take()
+        pid, channel, mapped = self.take()
         if channel >= 0:
             os.close(channel)
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        if mapped is not None:
+            # Its helper processes may have come too late, and need not say so.
+            with suppress(Exception):
+                mapped()
 
 
 def begin() -> Begun:

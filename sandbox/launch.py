@@ -88,11 +88,11 @@ def _written_through(spec: RunSpec) -> list[tuple[str, str]]:
 class Running:
     """A session's process 1, as its supervisor holds it. The ``with`` block ends it and everything in it."""
 
-    def __init__(self, pid: int, channel: socket.socket, mapped: Callable[[], None]) -> None:
+    def __init__(self, pid: int, channel: socket.socket, mapped: Callable[[], None] | None) -> None:
         self.pid = pid
         self.channel = channel
         self.pidfd = os.pidfd_open(pid)
-        self._mapped: Callable[[], None] | None = mapped
+        self._mapped = mapped
 
     def wait_for_ids(self) -> None:
         """Wait until process 1 has its ids; HostError when that was refused."""
@@ -134,8 +134,8 @@ def claim(begun: Begun, ids: IdMap) -> Running:
             f"this machine refuses new namespaces: {begun.error.strerror}",
             hint="sandboxctl doctor says why and prints the remedy",
         ) from begun.error
-    mapped = idmap.begin_maps(begun.pid, ids)
-    pid, channel = begun.take()
+    begun.give_ids(lambda pid: idmap.begin_maps(pid, ids))
+    pid, channel, mapped = begun.take()
     return Running(pid, socket.socket(fileno=channel), mapped)
 
 

@@ -76,8 +76,14 @@ def _step(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 
 def _become_quiet(channel_fd: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGWINCH, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    # What the command is to find. The kernel spares process 1 of a namespace what a signal does by default
+    # (pid_namespaces(7)), and there is time for it now.
+    for number in range(1, signal.NSIG):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue
     os.umask(0o022)
     os.setsid()
     restrict.hide_arguments()
@@ -197,12 +203,6 @@ def _start(
 
 
 def _execute(command: Command, stdio: tuple[int | None, ...], terminal: int | None) -> NoReturn:
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            try:
-                signal.signal(number, signal.SIG_DFL)
-            except (OSError, ValueError):
-                continue
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setpgid(0, 0)
     if terminal is not None:

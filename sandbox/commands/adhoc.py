@@ -73,6 +73,7 @@ def _run(options: Options, begun: Begun) -> int:
     policy_without_packages = networks.make_policy(request.access)
     if "dry-run" in options.flags:
         return _dry_run(options, request, ids, data)
+    begun.give_ids(lambda pid: idmap.begin_maps(pid, ids))
     paths.prepare(data, ids)
     if _on_plain_host(request):
         trusted = trust.session_bundle(data, os.environ, policy_without_packages.mode)

@@ -33,7 +33,7 @@ def test_it_stands_in_namespaces_of_its_own_and_waits() -> None:
 def test_one_that_was_taken_over_is_left_alone() -> None:
     need("user-namespaces")
     with begin() as begun:
-        pid, channel = begun.take()
+        pid, channel, _ = begun.take()
     assert alive(pid)
     # Without a supervisor at the other end it has nothing to wait for.
     os.close(channel)
@@ -45,6 +45,27 @@ def test_ending_it_again_changes_nothing() -> None:
     with begin() as begun, begun:
         assert alive(begun.pid)
     assert (begun.pid, begun.channel) == (0, -1)
+
+
+def test_ids_that_are_given_early_are_waited_for_by_who_takes_it_over() -> None:
+    need("user-namespaces")
+    ids = idmap.choose(idmap.read_host_ids())
+    with begin() as begun:
+        begun.give_ids(lambda pid: idmap.begin_maps(pid, ids))
+        begun.give_ids(lambda pid: pytest.fail("ids are given once"))
+        with launch.claim(begun, ids) as running:
+            running.wait_for_ids()
+            with open(f"/proc/{running.pid}/uid_map", encoding="ascii") as file:
+                assert [int(line.split()[1]) for line in file] == [each.outside for each in ids.uids]
+
+
+def test_ids_that_nobody_waits_for_leave_no_process_behind() -> None:
+    need("user-namespaces")
+    ids = idmap.choose(idmap.read_host_ids())
+    with begin() as begun:
+        begun.give_ids(lambda pid: idmap.begin_maps(pid, ids))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_it_ends_when_its_supervisor_is_killed() -> None:
