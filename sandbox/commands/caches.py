@@ -200,3 +200,6 @@ def _print_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2))
+
+
+cache.add_command(cache_verify, "fsck")

@@ -25,11 +25,16 @@ def env_list(context: click.Context, as_json: bool) -> None:
 
 @click.command("show")
 @click.argument("name")
+@click.option("--policy", is_flag=True, help="Print what it lets out instead, as sandboxctl policy does.")
 @click.pass_context
-def env_show(context: click.Context, name: str) -> None:
+def env_show(context: click.Context, name: str, policy: bool) -> None:
     """Print the environment NAME as it was kept."""
     from sandbox import environments
+    from sandbox.commands import network
 
+    if policy:
+        context.invoke(network.policy, environment=name)
+        return
     click.echo(environments.text(context.obj().data, name), nl=False)
 
 

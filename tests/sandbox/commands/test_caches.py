@@ -88,6 +88,7 @@ def test_a_limit_that_is_none_is_refused(kept: Kept, option: str, value: str) ->
 
 def test_damage_is_named_and_repaired(kept: Kept) -> None:
     fine = control(kept.data, "cache", "verify")
+    assert control(kept.data, "cache", "fsck") == fine
     assert (fine.code, fine.out.splitlines()[-1]) == (0, "3 looked at, 0 damaged")
     layer = Path(kept.store.layer(kept.image.keys[1]))
     (layer / "upper/six").write_text("sax")

@@ -64,3 +64,12 @@ def test_what_is_not_there_is_refused_with_what_is(data: Path, command: str, nam
     assert done.code == 2 and done.out == ""
     assert "plain, tools" in done.err
     assert control(data, "env", "show", "plain").code == 0
+
+
+def test_show_prints_the_policy_that_an_environment_comes_to(data: Path) -> None:
+    shown = control(data, "env", "show", "--policy", "plain")
+    assert shown == control(data, "policy", "plain")
+    assert shown.code == 0
+    assert "example.com" in shown.out
+    assert "allowed_hosts" in shown.out
+    assert control(data, "env", "show", "plain").out == PLAIN
