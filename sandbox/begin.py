@@ -59,15 +59,15 @@ class Begun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pid, channel, mapped = self.take()
+        if mapped is not None:
+            # While process 1 is there: its helper processes would complain that it is not.
+            with suppress(Exception):
+                mapped()
         if channel >= 0:
             os.close(channel)
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        if mapped is not None:
-            # Its helper processes may have come too late, and need not say so.
-            with suppress(Exception):
-                mapped()
 
 
 def begin() -> Begun:

@@ -116,15 +116,15 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            # While process 1 is there: the helper programs would complain that it is not.
+            self.wait_for_ids()
+        except HostError:
+            # What ended the session is being raised already.
+            pass
         self.kill()
         self.channel.close()
         os.close(self.pidfd)
-        if self._mapped is not None:
-            try:
-                self.wait_for_ids()
-            except HostError:
-                # Process 1 was killed before its helpers got to it; what ended it is being raised already.
-                return
 
 
 def claim(begun: Begun, ids: IdMap) -> Running:
