@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pkgcache.records import Locked
 from pkgcache.runner import Endpoint
@@ -90,3 +90,22 @@ def sources(marks: Iterable[Mark]) -> tuple[str, ...]:
 def missing(marks: Iterable[Mark]) -> str | None:
     """The program that a phase did not find."""
     return next((mark[1] for mark in marks if mark[0] == "missing" and len(mark) == 2), None)
+
+
+def most_telling(failures: Sequence[tuple[str, str]], lines: Sequence[str]) -> tuple[str, str] | None:
+    """(package, what is wrong) by the first pattern that any line matches; each pattern has a group `package`."""
+    for pattern, why in failures:
+        for line in lines:
+            match = re.search(pattern, line)
+            if match is not None:
+                return match["package"], why
+    return None
+
+
+def first_told(failures: Sequence[tuple[str, str]], lines: Sequence[str]) -> tuple[str, str] | None:
+    """The same by the first line that any pattern matches, for managers that begin with the cause."""
+    for line in lines:
+        told = most_telling(failures, (line,))
+        if told is not None:
+            return told
+    return None

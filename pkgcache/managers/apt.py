@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
 from pkgcache.records import Locked
-from pkgcache.report import MARK
+from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
 
 # Debian policy 5.6.1 (names) and 5.6.12 (versions); an architecture is a dpkg architecture name.
@@ -111,12 +111,7 @@ def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:
     """(package, what is wrong with it) when the log tells."""
-    for line in lines:
-        for pattern, why in _FAILURES:
-            match = re.search(pattern, line)
-            if match is not None:
-                return match["package"], why
-    return None
+    return first_told(_FAILURES, lines)
 
 
 _FAILURES = (

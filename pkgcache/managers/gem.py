@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pkgcache.environment import PREFIX
 from pkgcache.recipe import CLEAN, UNREACHED, Cache, Phase, require, settle
 from pkgcache.records import Locked
-from pkgcache.report import MARK
+from pkgcache.report import MARK, most_telling
 from pkgcache.specs import Spec, refuse
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -163,12 +163,7 @@ def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:
     """(package, what is wrong with it) when the log tells."""
-    for pattern, why in _FAILURES:
-        for line in lines:
-            match = re.search(pattern, line)
-            if match is not None:
-                return match["package"], why
-    return None
+    return most_telling(_FAILURES, lines)
 
 
 _FAILURES = (

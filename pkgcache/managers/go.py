@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pkgcache.environment import GO_MODULES, PREFIX
 from pkgcache.recipe import CLEAN, UNREACHED, Cache, Phase, require, settle
 from pkgcache.records import Locked
-from pkgcache.report import MARK
+from pkgcache.report import MARK, most_telling
 from pkgcache.specs import Spec, refuse
 
 # https://go.dev/ref/mod#go-mod-file-ident: an element neither begins nor ends with a dot.
@@ -201,12 +201,7 @@ def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:
     """(package, what is wrong with it) when the log tells."""
-    for pattern, why in _FAILURES:
-        for line in lines:
-            match = re.search(pattern, line)
-            if match is not None:
-                return match["package"], why
-    return None
+    return most_telling(_FAILURES, lines)
 
 
 _FAILURES = (

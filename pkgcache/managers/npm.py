@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pkgcache.environment import PREFIX
 from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
 from pkgcache.records import Locked
-from pkgcache.report import MARK
+from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
 
 # https://docs.npmjs.com/cli/configuring-npm/package-json#name; old packages have capitals.
@@ -164,12 +164,8 @@ def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]
 
 def explain(lines: Sequence[str]) -> tuple[str, str] | None:
     """(package, what is wrong with it) when the log tells."""
-    for line in lines:
-        for pattern, why in _FAILURES:
-            match = re.search(pattern, line)
-            if match is not None:
-                return match["package"].replace("%2f", "/"), why
-    return None
+    told = first_told(_FAILURES, lines)
+    return None if told is None else (told[0].replace("%2f", "/"), told[1])
 
 
 _FAILURES = (

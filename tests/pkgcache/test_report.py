@@ -77,3 +77,14 @@ def test_of_two_marks_for_a_package_the_one_with_a_hash_counts() -> None:
         ("package", "a", "2", ""),
     ]
     assert report.packages(marks) == (Locked("a", "2", ""), Locked("b", "1", "sha256:0"))
+
+
+FAILURES = ((r"^late: (?P<package>\w+)", "the cause"), (r"^early: (?P<package>\w+)", "what followed"))
+
+
+def test_a_cause_is_found_by_the_order_of_patterns_or_of_lines() -> None:
+    lines = ("noise", "early: one", "late: two")
+    assert report.most_telling(FAILURES, lines) == ("two", "the cause")
+    assert report.first_told(FAILURES, lines) == ("one", "what followed")
+    for find in (report.most_telling, report.first_told):
+        assert find(FAILURES, ("noise",)) is None
