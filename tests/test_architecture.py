@@ -105,9 +105,15 @@ TESTED_ELSEWHERE = {
     "sandbox.commands.adhoc": "whole sessions, in tests/sessions",
     "sandbox.commands.sandboxctl": "the real command, in tests/sessions/test_bad_input.py",
     "sandbox.commands.sandboxsh": "whole sessions, in tests/sessions",
+    "sandbox.emulator.answers": "under every request of tests/emulator",
+    "sandbox.emulator.app": "under every request of tests/emulator",
+    "sandbox.emulator.queries": "under the lists of tests/emulator",
+    "sandbox.emulator.service": "under every request of tests/emulator",
     "sandbox.errors": "exception classes alone",
     "sandbox.images": "builds of real layers, in tests/integration",
     "sandbox.launch": "whole sessions, in tests/sessions",
+    "sandbox.managed.failures": "an exception class; under every refusal of tests/emulator",
+    "sandbox.managed.toolsets": "with agents, in tests/emulator/test_agents.py",
     "sandbox.process1": "whole sessions, in tests/sessions",
     "sandbox.restrict": "whole sessions, in tests/sessions",
     "sandbox.session": "whole sessions, in tests/sessions",
@@ -177,6 +183,16 @@ def test_nothing_imports_the_commands(module: str) -> None:
         assert not name.startswith("sandbox.commands"), f"{MODULES[module]}:{line} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.startswith(("sandbox.managed", "sandbox.containers"))]
+)
+def test_what_lasts_knows_nothing_of_http(module: str) -> None:
+    """Commands and routes call the same functions, which therefore know neither."""
+    for name, line in imports(module):
+        where = f"{MODULES[module]}:{line} imports {name}"
+        assert not name.startswith(("sandbox.emulator", "fastapi", "starlette", "uvicorn", "click")), where
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     graph = {
         module: {name for name, _ in imports(module, lazy=False) if name in MODULES} for module in MODULES
@@ -226,7 +242,10 @@ def test_each_module_has_its_test_file() -> None:
         if path.name == "__init__.py" or module in TESTED_ELSEWHERE:
             continue
         stem = parts[-1].strip("_")
-        folders = (ROOT / "tests" / parts[0], ROOT / "tests" / "sessions", ROOT / "tests" / "integration")
+        folders = (
+            ROOT / "tests" / parts[0],
+            *(ROOT / "tests" / name for name in ("sessions", "integration", "emulator", "containers")),
+        )
         if not any(
             found
             for folder in folders

@@ -1,0 +1,52 @@
+"""The application: routes, errors, and the document that describes them."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from sandbox.emulator.answers import answer, refusal
+from sandbox.emulator.gate import Door, Gate, wrong_route
+from sandbox.emulator.routes import agents
+from sandbox.emulator.service import Service
+from sandbox.managed.failures import Refused
+from sandbox.managed.values import refusal as mistakes
+
+ROUTERS = (agents.router,)
+
+
+def create_app(service: Service, door: Door | None = None) -> Gate:
+    """The application over ``service``; ``door`` says who gets in."""
+    app = FastAPI(title="sandboxsh", description="A local Managed Agents API.", redoc_url=None)
+    app.state.service = service
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/health", _health, methods=["GET"], tags=["server"])
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _mistaken)
+    app.add_exception_handler(HTTPException, _unrouted)
+    return Gate(app, door or Door())
+
+
+async def _health() -> Response:
+    return answer({"status": "ok"})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refusal(error, request.state.request_id)
+
+
+async def _mistaken(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return refusal(mistakes(error.errors()), request.state.request_id)
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    # The framework tells a body that ended with a refusal as one that it could not parse.
+    if isinstance(error.__cause__, Refused):
+        return refusal(error.__cause__, request.state.request_id)
+    allowed = (error.headers or {}).get("Allow", "").split(", ")
+    refused = wrong_route(error, request.url.path, request.method, filter(None, allowed))
+    return refusal(refused, request.state.request_id)

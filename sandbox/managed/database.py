@@ -1,0 +1,206 @@
+"""The records of what lasts, in one SQLite file that servers and commands use side by side.
+
+An object is kept as the JSON that the API answers with; beside it stand, as columns, only what is searched by. Each
+change is one transaction, so that a process that is killed leaves whole records.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sandbox.errors import HostError
+
+_VERSION = 1
+_WAIT_S = 30.0
+_SCHEMA = """
+CREATE TABLE agents (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  archived_at TEXT, doc TEXT NOT NULL
+);
+CREATE TABLE agent_versions (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, version INTEGER NOT NULL, created_at TEXT NOT NULL,
+  doc TEXT NOT NULL, UNIQUE (id, version)
+);
+CREATE TABLE environments (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  archived_at TEXT, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL
+);
+CREATE TABLE environment_revisions (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, revision INTEGER NOT NULL, created_at TEXT NOT NULL,
+  doc TEXT NOT NULL, UNIQUE (id, revision)
+);
+CREATE TABLE environment_builds (
+  id TEXT PRIMARY KEY, state TEXT NOT NULL, revision INTEGER NOT NULL, updated_at TEXT NOT NULL, doc TEXT NOT NULL
+);
+CREATE TABLE files (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  scope_id TEXT, expires_at TEXT, doc TEXT NOT NULL
+);
+CREATE INDEX files_scope ON files (scope_id);
+CREATE TABLE vaults (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  archived_at TEXT, doc TEXT NOT NULL
+);
+CREATE TABLE credentials (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  archived_at TEXT, vault_id TEXT NOT NULL, secret_name TEXT, secret BLOB, doc TEXT NOT NULL
+);
+CREATE INDEX credentials_vault ON credentials (vault_id);
+CREATE TABLE sessions (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  archived_at TEXT, status TEXT NOT NULL, agent_id TEXT NOT NULL, agent_version INTEGER NOT NULL,
+  environment_id TEXT NOT NULL, doc TEXT NOT NULL, container TEXT NOT NULL
+);
+CREATE INDEX sessions_environment ON sessions (environment_id);
+CREATE TABLE resources (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  session_id TEXT NOT NULL, type TEXT NOT NULL, secret BLOB, doc TEXT NOT NULL
+);
+CREATE INDEX resources_session ON resources (session_id);
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
+  session_id TEXT NOT NULL, type TEXT NOT NULL, processed_at TEXT, doc TEXT NOT NULL
+);
+CREATE INDEX events_session ON events (session_id, seq);
+"""
+TABLES = (
+    "agents",
+    "agent_versions",
+    "environments",
+    "environment_revisions",
+    "environment_builds",
+    "files",
+    "vaults",
+    "credentials",
+    "sessions",
+    "resources",
+    "events",
+)
+
+Document = dict[str, Any]
+
+
+class Database:
+    """One connection a thread to ``path``, made when it is missing. HostError when it can't be used."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise HostError(
+                f"the records in {path} can't be used: {error}",
+                hint="free some space, name another data directory with --data, or restore it with "
+                "sandboxctl state import",
+            ) from error
+
+    def _prepare(self) -> None:
+        with self.write() as cursor:
+            (version,) = cursor.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    cursor.execute(statement)
+                cursor.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise sqlite3.DatabaseError(
+                    f"they have format {version}, and this version of sandboxsh reads {_VERSION}"
+                )
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+            # A killed process loses nothing in this mode; a machine that loses power may lose the last moments.
+            found.execute("PRAGMA journal_mode = WAL")
+            found.execute("PRAGMA synchronous = NORMAL")
+            self._local.connection = found
+            with self._lock:
+                self._all.append(found)
+        return found
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Several reads that see one state."""
+        connection = self._connection()
+        if connection.in_transaction:
+            yield connection
+            return
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One change: all of it, or none when the block raises. Inside another it belongs to that one."""
+        connection = self._connection()
+        if connection.in_transaction:
+            yield connection
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def get(self, table: str, identifier: str) -> Document | None:
+        """The document with that id."""
+        row = self._connection().execute(f"SELECT doc FROM {table} WHERE id = ?", (identifier,)).fetchone()  # noqa: S608
+        return None if row is None else load(row[0])
+
+    def insert(self, table: str, document: Document, **columns: object) -> None:
+        """Add ``document``, whose ``id`` and ``created_at`` become columns, as ``columns`` do."""
+        values = {
+            "id": document["id"],
+            "created_at": document["created_at"],
+            **columns,
+            "doc": dump(document),
+        }
+        marks = ", ".join("?" * len(values))
+        with self.write() as cursor:
+            cursor.execute(
+                f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})",  # noqa: S608
+                tuple(values.values()),
+            )
+
+    def replace(self, table: str, document: Document, **columns: object) -> None:
+        """Put ``document`` in the place of the one with its id."""
+        values = {**columns, "doc": dump(document)}
+        assigned = ", ".join(f"{name} = ?" for name in values)
+        with self.write() as cursor:
+            cursor.execute(
+                f"UPDATE {table} SET {assigned} WHERE id = ?",  # noqa: S608
+                (*values.values(), document["id"]),
+            )
+
+    def delete(self, table: str, identifier: str) -> None:
+        with self.write() as cursor:
+            cursor.execute(f"DELETE FROM {table} WHERE id = ?", (identifier,))  # noqa: S608
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._lock:
+            while self._all:
+                self._all.pop().close()
+        self._local = threading.local()
+
+
+def dump(document: Document) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def load(text: str) -> Document:
+    document: Document = json.loads(text)
+    return document
