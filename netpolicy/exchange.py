@@ -1,4 +1,4 @@
-"""Plain HTTP: each request of a connection is judged on its own and written anew for the host it names."""
+"""HTTP: each request of a connection is judged on its own and written anew for the host it names."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Literal
 
 import h11
 
-from netpolicy.errors import PeerError
-from netpolicy.httprules import Forward, explanation, read_request, refusal, response_headers
-from netpolicy.policy import Request, Verdict, decide
-from netpolicy.reach import Reach, Unreachable
+from netpolicy.httprules import explanation, refusal, response_headers
+from netpolicy.outlet import Attempt, Outlet, Passage, Refused
+from netpolicy.policy import Verdict
+from netpolicy.reach import Unreachable
 from netpolicy.reactor import READ, WRITE
-from netpolicy.relay import RESET
-from netpolicy.tunnel import Tunnel
-from netpolicy.upstream import MAX_HEAD, Outbox, Upstream
+from netpolicy.relay import RESET, Share
+from netpolicy.upstream import MAX_HEAD, End, Upstream
 from netpolicy.wall import Farewell, Wall, hang_up
 
-_CHUNK = 262_144
+_STATUS = {"smuggling": 400, "malformed": 400, "host-header": 400, "bad-target": 400, "too-large": 431}
 _REPEATABLE = (b"GET", b"HEAD")  # asking twice changes nothing (RFC 9110 9.2.1)
 
 
@@ -32,40 +31,39 @@ class Phase(Enum):
 
 
 class HttpConnection:
-    """One client's connection; `closed` is called once nothing is left of it.
+    """One client's connection; `outlet` judges its requests; `closed` is called once nothing is left of it.
 
     Both sides are parsed and written by h11, so what goes out is what was judged. One request is under way at
     a time; pipelined ones wait unread. A connection to the same host is used again.
     """
 
     def __init__(
-        self, wall: Wall, client: socket.socket, port: int, closed: Callable[[HttpConnection], None]
+        self, wall: Wall, client: End, outlet: Outlet, closed: Callable[[HttpConnection], None]
     ) -> None:
         self._wall = wall
         self._client = client
-        self._port = port
+        self._outlet = outlet
         self._closed = closed
         self._http = h11.Connection(h11.SERVER, MAX_HEAD)
-        self._out = Outbox(wall.buffer)
         self._phase = Phase.WAITING
         self._request: h11.Request | None = None
-        self._forward: Forward | None = None
-        self._verdict: Verdict | None = None
-        self._reach: Reach | Tunnel | None = None
+        self._passage: Passage | None = None
+        self._reach: Attempt | None = None
         self._upstream: Upstream | None = None
         self._answered = False
+        self._unread = Share(wall.buffer)
         self._farewell: Farewell | None = None
         self._started = wall.reactor.now
         self._deadline = wall.reactor.now + wall.timeouts.hello
         self._timer = wall.reactor.after(wall.timeouts.hello, self._check_deadline)
 
     def start(self) -> None:
-        self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wall.reactor.watch(self._client.fileno(), READ, self._on_client)
+        self._client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._wall.reactor.watch(self._client.socket.fileno(), READ, self._on_client)
 
     @property
     def unsent(self) -> bool:
-        return self._upstream is not None and self._upstream.out.size > 0
+        return self._upstream is not None and self._upstream.end.unsent
 
     def finish(self) -> None:
         if self._farewell is not None:
@@ -79,25 +77,29 @@ class HttpConnection:
     @property
     def asked(self) -> tuple[str, str, int]:
         """Protocol, host or what is known instead, and port."""
-        forward = self._forward
-        return "http", self._wall.destination(self._client) if forward is None else forward.host, self._port
+        return self._outlet.protocol, self._named(), self._outlet.port
+
+    def _named(self) -> str:
+        """The host of the present request, or what else is known of where it goes."""
+        passage = self._passage
+        return self._wall.destination(self._client.socket) if passage is None else passage.forward.host
 
     def abandon(self) -> None:
         """Cut everything, in whatever state it is."""
         if self._reach is not None:
             self._reach.cancel()
-        hang_up(self._client)
-        self._out.drop()
-        if self._upstream is not None:
-            self._upstream.out.drop()
-            hang_up(self._upstream.socket)
+        self._unread.set(0)
+        for end in (self._client, None if self._upstream is None else self._upstream.end):
+            if end is not None:
+                end.drop()
+                hang_up(end.socket)
 
     # Events
 
     def _on_client(self, event: int) -> None:
         try:
-            if self._out.size and event & ~READ:
-                self._out.flush(self._client)
+            if self._client.unsent and event & ~READ:
+                self._client.flush()
             if event & ~WRITE and self._reads_client():
                 self._feed_client()
         except OSError:
@@ -107,12 +109,12 @@ class HttpConnection:
 
     def _feed_client(self) -> None:
         try:
-            size = self._client.recv_into(self._wall.buffer.view, min(_CHUNK, self._wall.buffer.room))
+            data = self._client.receive()
         except BlockingIOError:
             return
         self._touch()
         try:
-            self._http.receive_data(bytes(self._wall.buffer.view[:size]))
+            self._http.receive_data(data)
         except h11.RemoteProtocolError:
             # Bytes after the client said that it has no more to say.
             raise ConnectionResetError from None
@@ -127,10 +129,8 @@ class HttpConnection:
             return
         try:
             if event & ~WRITE and self._reads_upstream():
-                size = upstream.socket.recv_into(self._wall.buffer.view, min(_CHUNK, self._wall.buffer.room))
-                upstream.received += size
+                upstream.receive()
                 self._touch()
-                upstream.http.receive_data(bytes(self._wall.buffer.view[:size]))
         except BlockingIOError:
             pass
         except (OSError, h11.RemoteProtocolError):
@@ -140,17 +140,17 @@ class HttpConnection:
 
     def _reads_client(self) -> bool:
         if self._phase is Phase.WAITING:
-            return not self._out.full
+            return not self._client.out.full
         upstream = self._upstream
         return (
             self._phase is Phase.EXCHANGING
             and upstream is not None
-            and not upstream.out.full
+            and not upstream.end.out.full
             and self._http.their_state is h11.SEND_BODY
         )
 
     def _reads_upstream(self) -> bool:
-        return self._phase is Phase.EXCHANGING and not self._out.full
+        return self._phase is Phase.EXCHANGING and not self._client.out.full
 
     # Progress
 
@@ -164,19 +164,40 @@ class HttpConnection:
             if self._phase is Phase.GONE or self._farewell is not None:
                 return
             try:
-                self._out.flush(self._client)
+                self._client.flush()
             except OSError:
                 self._client_lost()
                 return
-            self._flush_upstream()
-        if self._phase is Phase.LEAVING and not self._out.size:
+            if self._upstream is not None and self._upstream.flush():
+                self._touch()
+        if self._phase is Phase.LEAVING and not self._client.unsent:
             self._leave()
             return
-        self._await()
+        if not self._outgrows_its_room():
+            self._await()
+
+    def _outgrows_its_room(self) -> bool:
+        """Count what was read and not used yet as held, and refuse a head that a crowd leaves no room for."""
+        upstream, out = self._upstream, self._client.out
+        unread = len(self._http.trailing_data[0])
+        answer = 0 if upstream is None else len(upstream.http.trailing_data[0])
+        self._unread.set(unread + answer)
+        room = self._wall.buffer.room
+        if out.full or max(unread, answer) <= room:
+            return False
+        if self._phase is Phase.WAITING:
+            reason = "the request's head is too large while so many others wait"
+            self._deny(Refused(None, Verdict(False, reason, None, "", "too-large")))
+            self._advance()
+            return True
+        if upstream is not None and answer > room and upstream.http.their_state is h11.SEND_RESPONSE:
+            self._upstream_lost("the head of its answer is too large while so many others wait")
+            return True
+        return False
 
     def _step(self) -> bool:
         if self._phase is Phase.WAITING:
-            return not self._out.full and self._take_request()
+            return not self._client.out.full and self._take_request()
         if self._phase is Phase.EXCHANGING:
             try:
                 return self._carry_request() or self._carry_response()
@@ -202,62 +223,50 @@ class HttpConnection:
         return True
 
     def _judge(self, request: h11.Request) -> None:
-        try:
-            forward = read_request(
-                request.method, request.target, request.http_version, list(request.headers), self._port
-            )
-        except PeerError as error:
-            host = self._wall.destination(self._client)
-            self._deny(host, Verdict(False, str(error), None, "", error.code))
+        found = self._outlet.judge(request)
+        if isinstance(found, Refused):
+            self._deny(found)
             return
-        verdict = decide(self._wall.policy, Request("http", forward.host, self._port))
-        if not verdict.allow:
-            self._deny(forward.host, verdict)
-            return
-        self._forward = forward = self._wall.rewritten(forward, self._port)
-        self._verdict = verdict
-        if self._upstream is not None and self._upstream.host == forward.host:
+        self._passage = found
+        if self._upstream is not None and self._upstream.place == found.place:
             self._send_head()
         else:
-            self._connect(forward)
+            self._connect(found)
 
-    def _connect(self, forward: Forward) -> None:
+    def _connect(self, passage: Passage) -> None:
         self._drop_upstream()
         self._phase = Phase.REACHING
-        self._reach = self._wall.reach(forward.host, self._port, self._reached, plain=True)
+        self._reach = self._outlet.reach(passage, self._reached)
 
-    def _reached(self, result: socket.socket | Unreachable) -> None:
+    def _reached(self, result: End | Unreachable) -> None:
         self._reach = None
-        assert self._forward is not None and self._verdict is not None
+        passage, outlet = self._passage, self._outlet
+        assert passage is not None
         if isinstance(result, Unreachable):
-            rule, started = self._verdict.rule, self._started
-            self._wall.unreachable("http", self._forward.host, self._port, result, rule, started)
+            self._wall.unreachable(
+                outlet.protocol, passage.forward.host, outlet.port, result, passage.rule, self._started
+            )
             denied = result.kind == "denied"
             status = 403 if denied else 504 if result.code.endswith("timeout") else 502
             self._say_last(status, result.code, explanation(result.reason, result.hint))
         else:
-            self._upstream = Upstream(self._forward.host, result, self._wall.buffer)
-            self._wall.reactor.watch(result.fileno(), 0, self._on_upstream)
+            self._upstream = Upstream(passage.place, result)
+            self._wall.reactor.watch(result.socket.fileno(), 0, self._on_upstream)
             self._send_head()
         self._advance()
 
     def _send_head(self) -> None:
-        upstream, forward, request = self._upstream, self._forward, self._request
-        assert upstream is not None and forward is not None and request is not None
-        upstream.sent = upstream.received = 0
-        head = h11.Request(method=request.method, target=forward.target, headers=forward.headers)
-        self._send_upstream(head)
+        upstream, passage, request = self._upstream, self._passage, self._request
+        assert upstream is not None and passage is not None and request is not None
+        forward = passage.forward
+        upstream.begin(h11.Request(method=request.method, target=forward.target, headers=forward.headers))
         self._phase = Phase.EXCHANGING
         self._touch()
-
-    def _send_upstream(self, event: h11.Event) -> None:
-        assert self._upstream is not None
-        self._upstream.out.put(self._upstream.http.send_with_data_passthrough(event) or [])
 
     def _carry_request(self) -> bool:
         """Pass on one piece of the request's body, when there is one and room for it."""
         upstream = self._upstream
-        if upstream is None or upstream.out.full or self._http.their_state is not h11.SEND_BODY:
+        if upstream is None or upstream.end.out.full or self._http.their_state is not h11.SEND_BODY:
             return False
         try:
             event = self._http.next_event()
@@ -266,16 +275,16 @@ class HttpConnection:
             self._client_lost()
             return False
         if isinstance(event, h11.Data):
-            self._send_upstream(h11.Data(data=event.data))
+            upstream.put(h11.Data(data=event.data))
             return True
         if isinstance(event, h11.EndOfMessage):
-            self._send_upstream(h11.EndOfMessage())
+            upstream.put(h11.EndOfMessage())
             return True
         return False
 
     def _carry_response(self) -> bool:
         upstream = self._upstream
-        if upstream is None or self._out.full:
+        if upstream is None or self._client.out.full:
             return False
         event = upstream.http.next_event()
         if isinstance(event, (h11.InformationalResponse, h11.Response)):
@@ -298,37 +307,17 @@ class HttpConnection:
             self._upstream_lost("it closed the connection without a response")
         return False
 
-    def _flush_upstream(self) -> None:
-        upstream = self._upstream
-        if upstream is not None:
-            try:
-                sent = upstream.out.flush(upstream.socket)
-            except OSError:
-                # A host may answer and hang up before it has read all: its answer counts.
-                upstream.out.drop()
-                return
-            if sent:
-                upstream.sent += sent
-                self._touch()
-
     def _send_client(self, event: h11.Event) -> None:
-        self._out.put(self._http.send_with_data_passthrough(event) or [])
+        self._client.out.put(self._http.send_with_data_passthrough(event) or [])
 
     def _complete(self) -> None:
         """The response is whole. Whatever can't serve a further request is closed."""
         upstream = self._upstream
         assert upstream is not None
         self._record("allowed", "", "")
-        if (
-            upstream.http.our_state is h11.DONE
-            and upstream.http.their_state is h11.DONE
-            and not upstream.out.size
-        ):
-            upstream.http.start_next_cycle()
-            upstream.used = True
-        else:
+        if not upstream.renew():
             self._drop_upstream()
-        self._request = self._forward = self._verdict = None
+        self._request = self._passage = None
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             self._http.start_next_cycle()
             self._phase = Phase.WAITING
@@ -338,43 +327,42 @@ class HttpConnection:
 
     # Refusals and failures
 
-    def _deny(self, host: str, verdict: Verdict) -> None:
-        self._wall.denied("http", host, self._port, verdict)
-        status = 400 if verdict.code in ("smuggling", "malformed", "host-header", "bad-target") else 403
+    def _deny(self, refused: Refused) -> None:
+        verdict = refused.verdict
+        self._passage = None
+        host = self._named() if refused.host is None else refused.host
+        self._wall.denied(self._outlet.protocol, host, self._outlet.port, verdict)
+        status = _STATUS.get(verdict.code, 403)
         self._say_last(status, verdict.code, explanation(verdict.reason, verdict.hint))
 
     def _refuse_bytes(self, error: h11.RemoteProtocolError) -> None:
-        self._wall.denied(
-            "http",
-            self._wall.destination(self._client),
-            self._port,
-            Verdict(False, "the request is malformed", None, "", "malformed"),
-        )
-        self._say_last(
-            error.error_status_hint if error.error_status_hint in (400, 431) else 400, "malformed", ""
-        )
+        verdict = Verdict(False, "the request is malformed", None, "", "malformed")
+        self._wall.denied(self._outlet.protocol, self._named(), self._outlet.port, verdict)
+        status = error.error_status_hint if error.error_status_hint in (400, 431) else 400
+        self._say_last(status, "malformed", "")
 
     def _say_last(self, status: int, code: str, text: str) -> None:
         head = self._request is not None and self._request.method == b"HEAD"
-        self._out.put([refusal(status, code, text, with_body=not head)])
+        self._client.out.put([refusal(status, code, text, with_body=not head)])
         self._request = None
         self._drop_upstream()
         self._phase = Phase.LEAVING
 
     def _upstream_lost(self, why: str, status: int = 502) -> None:
-        upstream, forward, request = self._upstream, self._forward, self._request
-        assert upstream is not None and forward is not None and request is not None
+        upstream, passage, request = self._upstream, self._passage, self._request
+        assert upstream is not None and passage is not None and request is not None
         if self._answered:
             # A response that broke off must not look whole.
             self._record("allowed", "the response broke off", "cut-short")
             self._close(reset=True)
         elif status == 502 and upstream.used and not upstream.received and request.method in _REPEATABLE:
             # RFC 9112 9.3.1: the host closed an idle connection just as this request came.
-            self._connect(forward)
+            self._connect(passage)
             self._await()
         else:
-            self._record("failed", f"{forward.host}: {why}", "upstream")
-            self._say_last(status, "upstream", f"{forward.host}: {why}.")
+            said = f"{passage.forward.host}: {why}"
+            self._record("failed", said, "upstream")
+            self._say_last(status, "upstream", f"{said}.")
             self._advance()
 
     def _client_lost(self) -> None:
@@ -383,12 +371,12 @@ class HttpConnection:
         self._close(reset=True)
 
     def _record(self, outcome: Literal["allowed", "failed"], reason: str, code: str) -> None:
-        upstream, forward, verdict = self._upstream, self._forward, self._verdict
-        assert forward is not None and verdict is not None
+        upstream, passage, outlet = self._upstream, self._passage, self._outlet
+        assert passage is not None
         sent, received = (upstream.sent, upstream.received) if upstream is not None else (0, 0)
-        rule, started = verdict.rule, self._started
+        host, rule, started = passage.forward.host, passage.rule, self._started
         self._wall.ended(
-            "http", forward.host, self._port, outcome, reason, code, rule, sent, received, started
+            outlet.protocol, host, outlet.port, outcome, reason, code, rule, sent, received, started
         )
 
     # Waiting and ending
@@ -396,12 +384,14 @@ class HttpConnection:
     def _await(self) -> None:
         change = self._wall.reactor.change
         reading = READ if self._reads_client() else 0
-        change(self._client.fileno(), reading | WRITE if self._out.size else reading)
+        client = self._client
+        change(client.socket.fileno(), reading | WRITE if client.unsent else reading)
         upstream = self._upstream
         if upstream is None:
             return
         reading = READ if self._phase is not Phase.EXCHANGING or self._reads_upstream() else 0
-        change(upstream.socket.fileno(), reading | WRITE if upstream.out.size else reading)
+        end = upstream.end
+        change(end.socket.fileno(), reading | WRITE if end.unsent else reading)
 
     def _touch(self) -> None:
         """Something moved. A request's head has a fixed time, however it trickles."""
@@ -417,33 +407,36 @@ class HttpConnection:
         elif self._phase is Phase.EXCHANGING:
             self._upstream_lost("nothing moved for too long", 504)
         else:
-            self._close(reset=self._out.size > 0)
+            self._close(reset=self._client.unsent)
 
     def _leave(self) -> None:
         self._drop_upstream()
         self._timer.cancel()
-        self._wall.reactor.forget(self._client.fileno())
-        self._farewell = Farewell(self._wall, self._client, b"", self._gone)
+        client = self._client
+        self._wall.reactor.forget(client.socket.fileno())
+        self._farewell = Farewell(self._wall, client.socket, client.goodbye(), self._gone)
 
     def _drop_upstream(self) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            upstream.out.drop()
-            self._wall.reactor.forget(upstream.socket.fileno())
-            upstream.socket.close()
+            upstream.end.drop()
+            self._wall.reactor.forget(upstream.end.socket.fileno())
+            upstream.end.socket.close()
 
     def _close(self, reset: bool = False) -> None:
         if self._reach is not None:
             self._reach.cancel()
         self._drop_upstream()
         self._timer.cancel()
-        self._wall.reactor.forget(self._client.fileno())
+        client = self._client.socket
+        self._wall.reactor.forget(client.fileno())
         if reset:
-            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._client.close()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.close()
         self._gone()
 
     def _gone(self) -> None:
-        self._out.drop()
+        self._client.drop()
+        self._unread.set(0)
         self._phase = Phase.GONE
         self._closed(self)

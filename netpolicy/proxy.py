@@ -31,7 +31,7 @@ MAX_EXPLAINED = 256
 _ACCEPTS = 64  # a turn, so that a flood of connections does not hold up those that are served
 _DESCRIPTORS = 2  # of each connection: the client's socket and the one outside
 _SPARE_DESCRIPTORS = 64
-_MOST_CONNECTIONS = 8_192
+_MOST_CONNECTIONS = 16_384
 _MOST_DESCRIPTORS = 2 * _MOST_CONNECTIONS + _SPARE_DESCRIPTORS
 
 
@@ -100,7 +100,7 @@ def run(
             None if authority is None else _Refusals(authority),
             host_proxies,
         )
-        door = _Door(wall, listeners, max_connections or _room())
+        door = _Door(wall, listeners, max_connections or make_room())
         try:
             door.open()
             _until_told(reactor, control)
@@ -288,8 +288,11 @@ class _Door:
             role = protocol_for(self._wall.policy, self._wall.destination(client), port)
         if role == "http":
             from netpolicy.exchange import HttpConnection
+            from netpolicy.outlet import Plain
+            from netpolicy.upstream import End
 
-            return HttpConnection(self._wall, client, port, self._closed)
+            end = End(client, self._wall.buffer)
+            return HttpConnection(self._wall, end, Plain(self._wall, port), self._closed)
         if role == "dns-tcp" and self._wall.policy.mode == "unrestricted":
             from netpolicy import forwarder
 
@@ -353,15 +356,20 @@ def _drain(reactor: Reactor, door: _Door, longest: float) -> None:
             reactor.turn(min(left, 0.05))
 
 
-def _room() -> int:
-    """How many connections fit the limit on descriptors, which is raised as far as is useful."""
+def make_room() -> int:
+    """Raise the limit on descriptors as far as is useful and allowed; how many connections fit it then."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_MOST_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < _MOST_DESCRIPTORS:
+        enough = hard == resource.RLIM_INFINITY or hard >= _MOST_DESCRIPTORS
+        # Only root may raise the hard limit, and not in every container.
+        raised = [(_MOST_DESCRIPTORS, hard)] if enough else [(_MOST_DESCRIPTORS,) * 2, (hard, hard)]
+        for limits in raised:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                break
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MOST_CONNECTIONS
     return max(1, min(_MOST_CONNECTIONS, (soft - _SPARE_DESCRIPTORS) // _DESCRIPTORS))

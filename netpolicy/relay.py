@@ -34,6 +34,20 @@ class Buffer:
         return min(len(self.view), LITTLE_ROOM) if self.held >= HELD_FREELY else len(self.view)
 
 
+class Share:
+    """How many of the held octets are one connection's own."""
+
+    __slots__ = ("_buffer", "size")
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self.size = 0
+
+    def set(self, size: int) -> None:
+        self._buffer.held += size - self.size
+        self.size = size
+
+
 class Flow:
     """One direction: what was read and could not yet be sent, and how far its end has come."""
 

@@ -1,4 +1,4 @@
-"""The far side of a plain HTTP exchange, and bytes that wait for a socket to take them."""
+"""The sides of an HTTP exchange, and bytes that wait for a socket to take them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import h11
 from netpolicy.relay import Buffer
 
 MAX_HEAD = 65_536  # octets of a request's or response's head
+_CHUNK = 262_144
 _ENOUGH = 262_144  # octets waiting for a slow reader before its source is left unread
 
 
@@ -61,16 +62,81 @@ class Outbox:
         return total
 
 
-class Upstream:
-    """A connection to one host, and what was written to and read from it for the present request."""
+class End:
+    """One side of an exchange: a connected socket, what waits to be sent on it, and how its bytes are wrapped."""
 
-    __slots__ = ("host", "http", "out", "received", "sent", "socket", "used")
+    __slots__ = ("_buffer", "out", "socket")
 
-    def __init__(self, host: str, connection: socket.socket, buffer: Buffer) -> None:
-        self.host = host
+    def __init__(self, connection: socket.socket, buffer: Buffer) -> None:
         self.socket = connection
-        self.http = h11.Connection(h11.CLIENT, MAX_HEAD)
+        self._buffer = buffer
         self.out = Outbox(buffer)
+
+    def receive(self) -> bytes:
+        """What came by now, nothing of it being left for later; empty at the end. BlockingIOError, OSError."""
+        size = self.socket.recv_into(self._buffer.view, min(_CHUNK, self._buffer.room))
+        return bytes(self._buffer.view[:size])
+
+    @property
+    def unsent(self) -> bool:
+        return self.out.size > 0
+
+    def flush(self) -> int:
+        """Send what the socket takes; returns how much of what was put in `out` that was."""
+        return self.out.flush(self.socket)
+
+    def drop(self) -> None:
+        """Give up what waits."""
+        self.out.drop()
+
+    def goodbye(self) -> bytes:
+        """What has to be said before the end, after all that waited was sent."""
+        return b""
+
+
+class Upstream:
+    """A connection to one place, and what was written to and read from it for the present request."""
+
+    __slots__ = ("end", "http", "place", "received", "sent", "used")
+
+    def __init__(self, place: object, end: End) -> None:
+        self.place = place
+        self.end = end
+        self.http = h11.Connection(h11.CLIENT, MAX_HEAD)
         self.used = False
         self.sent = 0
         self.received = 0
+
+    def begin(self, head: h11.Request) -> None:
+        """Ask the next thing."""
+        self.sent = self.received = 0
+        self.put(head)
+
+    def put(self, event: h11.Event) -> None:
+        self.end.out.put(self.http.send_with_data_passthrough(event) or [])
+
+    def receive(self) -> None:
+        """Read what came; h11.RemoteProtocolError when it was to say nothing more."""
+        data = self.end.receive()
+        self.received += len(data)
+        self.http.receive_data(data)
+
+    def flush(self) -> bool:
+        """Send what the socket takes; whether that was anything."""
+        try:
+            sent = self.end.flush()
+        except OSError:
+            # A host may answer and hang up before it has read all: its answer counts.
+            self.end.drop()
+            return False
+        self.sent += sent
+        return sent > 0
+
+    def renew(self) -> bool:
+        """After a response: whether a further request may be asked here."""
+        http = self.http
+        if http.our_state is not h11.DONE or http.their_state is not h11.DONE or self.end.unsent:
+            return False
+        http.start_next_cycle()
+        self.used = True
+        return True

@@ -162,13 +162,14 @@ class Egress:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
             self._close_others(control)
-            from netpolicy.proxy import Listener, preload, run
+            from netpolicy.proxy import Listener, make_room, preload, run
             from sandbox.authority import read
 
             authority = read(self.data)
             if os.geteuid() == 0:
                 # Root's Python may stand where nobody else may read.
                 preload(authority)
+                make_room()
             _lose_rights()
             listeners = [
                 Listener(entry.role, entry.port, listener)  # type: ignore[arg-type]

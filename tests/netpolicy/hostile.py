@@ -34,13 +34,14 @@ from netpolicy.errors import PeerError
 from netpolicy.exchange import HttpConnection
 from netpolicy.hosts import name_problem, presentation
 from netpolicy.httprules import Forward, read_request
+from netpolicy.outlet import Plain
 from netpolicy.policy import compile_policy
 from netpolicy.reactor import Reactor
 from netpolicy.recent import RecentNames
 from netpolicy.relay import Buffer
 from netpolicy.resolver import Resolver
 from netpolicy.synthetic import SyntheticNames
-from netpolicy.upstream import MAX_HEAD
+from netpolicy.upstream import MAX_HEAD, End
 from netpolicy.wall import Timeouts, Wall
 from tests.netpolicy.looping import connection, settle
 
@@ -223,7 +224,7 @@ def check_exchange(data: bytes) -> None:
         wall = unlinked(reactor)
         client, ours = connection()
         ours.setblocking(False)
-        served = HttpConnection(wall, ours, 80, lambda _: None)
+        served = HttpConnection(wall, End(ours, wall.buffer), Plain(wall, 80), lambda _: None)
         with closing(client):
             served.start()
             for piece in _halves(client_says):
@@ -390,6 +391,7 @@ CHECKS: dict[str, Callable[[bytes], None]] = {
 MODULES = [each.__name__ for each in (clienthello, dnsreply, forwarder, hostproxy, server)] + [
     "netpolicy.httprules",
     "netpolicy.exchange",
+    "netpolicy.outlet",
     "netpolicy.hosts",
     "h11",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
+from netpolicy import relay
 from netpolicy.wall import Timeouts
 from tests.netpolicy.greetings import openssl_hello
 from tests.netpolicy.serving import PATIENCE, Canary, allow, echo, is_reset, read_all, session, to
@@ -21,20 +24,45 @@ ROOT = Path(__file__).resolve().parents[2]
 HELLO = openssl_hello("a.test")
 
 _IDLE_LIMIT = 10 * 1024  # octets of memory for a connection that is relayed and says nothing
-_MOST = 8_192  # what one proxy serves at once
-_OURS = 2  # descriptors in this process for each: the program's end and the server's
+_CROWD = 10_000
 
 _PROXY = """
-import socket, sys
+import resource, socket, sys
 sys.path.insert(0, sys.argv[1])
 from netpolicy import proxy
 from netpolicy.policy import ConnectTo, compile_policy
 
-canary, listening, control = map(int, sys.argv[2:])
-policy = compile_policy("limited", ["a.test"], connect_to=[ConnectTo("a.test", None, "127.0.0.1", canary)])
+server, listening, control, crowd = map(int, sys.argv[2:])
+policy = compile_policy("limited", ["a.test"], connect_to=[ConnectTo("a.test", None, "127.0.0.1", server)])
 proxy.preload()
+crowd = min(crowd, proxy.make_room())
+control = socket.socket(fileno=control)
+control.sendall(b"%d\\n" % crowd)
 listener = proxy.Listener("tls", 443, socket.socket(fileno=listening))
-proxy.run([listener], policy, control=socket.socket(fileno=control))
+proxy.run([listener], policy, control=control, max_connections=crowd)
+"""
+
+# Says back what it hears, to any number of connections, and is gone with whoever started it.
+_SERVER = """
+import resource, select, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+listening, poll, open_ = socket.socket(fileno=int(sys.argv[1])), select.epoll(), {}
+for fd in (0, listening.fileno()):
+    poll.register(fd, select.EPOLLIN)
+while True:
+    for fd, _ in poll.poll():
+        if fd == 0:
+            sys.exit()
+        if fd == listening.fileno():
+            connection, _ = listening.accept()
+            open_[connection.fileno()] = connection
+            poll.register(connection.fileno(), select.EPOLLIN)
+        elif data := open_[fd].recv(65536):
+            open_[fd].sendall(data)
+        else:
+            poll.unregister(fd)
+            open_.pop(fd).close()
 """
 
 
@@ -50,70 +78,99 @@ def descriptors(wanted: int) -> Iterator[int]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_as_many_idle_connections_as_one_proxy_serves_take_little_memory_each() -> None:
-    """Each of them is allowed, dialled and relayed, in a process of the proxy's own. More are left to wait."""
+def heard(program: socket.socket) -> bytes:
+    return program.recv(len(HELLO), socket.MSG_WAITALL)
+
+
+def test_ten_thousand_idle_connections_take_little_memory_each() -> None:
+    """Each is allowed, dialled and relayed to a server. Proxy, server and programs are processes of their own, since
+    each has a limit on descriptors; where that is too low for the crowd, it is as large as it lets the proxy serve.
+    """
     with contextlib.ExitStack() as stack:
-        room = stack.enter_context(descriptors(_OURS * _MOST + 1_000))
-        count = min(_MOST, (room - 500) // _OURS)
+        room = stack.enter_context(descriptors(_CROWD + 1_000)) - 500
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
         ours, theirs = (stack.enter_context(each) for each in socket.socketpair())
-        server.settimeout(PATIENCE)
+
+        def start(script: str, arguments: list[object], *fds: int) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-I", "-c", script, *map(str, arguments)]
+            child = stack.enter_context(subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE))
+            stack.callback(child.kill)
+            return child
+
+        start(_SERVER, [server.fileno()], server.fileno())
         fds = (listening.fileno(), theirs.fileno())
-        command = [
-            sys.executable,
-            "-I",
-            "-c",
-            _PROXY,
-            str(ROOT),
-            str(server.getsockname()[1]),
-            *map(str, fds),
-        ]
-        child = stack.enter_context(subprocess.Popen(command, pass_fds=fds))
-        stack.callback(child.kill)
+        child = start(_PROXY, [ROOT, server.getsockname()[1], *fds, min(_CROWD, room)], *fds)
+        ours.settimeout(60)
+        crowd = int(ours.makefile().readline())
         process = psutil.Process(child.pid)
 
         def more(number: int) -> list[socket.socket]:
-            """So many programs that greet, and the server's ends of their connections."""
+            """So many programs that greet and hear the server's answer."""
             made = []
             for _ in range(number):
-                program = stack.enter_context(socket.create_connection(listening.getsockname(), PATIENCE))
+                program = stack.enter_context(socket.create_connection(listening.getsockname(), 60))
                 program.sendall(HELLO)
                 made.append(program)
-            for _ in range(number):
-                end, _ = server.accept()
-                made.append(stack.enter_context(end))
+            for program in made:
+                assert heard(program) == HELLO
             return made
 
         # The first ones bring what is needed once.
-        first = more(50)
+        programs = more(50)
         before = process.memory_info().rss
-        crowd = 50
-        while crowd < count:
-            step = min(250, count - crowd)
-            more(step)
-            crowd += step
-        each = (process.memory_info().rss - before) / (count - 50)
+        while len(programs) < crowd:
+            programs += more(min(250, crowd - len(programs)))
+        each = (process.memory_info().rss - before) / (crowd - 50)
         assert each <= _IDLE_LIMIT, each
         # In the crowd, one that says something is served as before.
-        program, end = first[0], first[50]
-        end.settimeout(PATIENCE)
-        assert end.recv(len(HELLO), socket.MSG_WAITALL) == HELLO
-        program.sendall(b"more")
-        assert end.recv(4, socket.MSG_WAITALL) == b"more"
-        if count == _MOST:
-            # The limit is reached: the next one waits, unserved, until another has gone.
-            late = stack.enter_context(socket.create_connection(listening.getsockname(), PATIENCE))
-            late.sendall(HELLO)
-            server.settimeout(0.2)
-            with contextlib.suppress(TimeoutError):
-                server.accept()
-                raise AssertionError("more than the limit are served")
-            program.close()
-            end.close()
-            server.settimeout(PATIENCE)
-            stack.enter_context(server.accept()[0])
+        programs[7].sendall(HELLO)
+        assert heard(programs[7]) == HELLO
+        # The limit is reached: the next one waits, unserved, until another has gone.
+        late = stack.enter_context(socket.create_connection(listening.getsockname(), PATIENCE))
+        late.sendall(HELLO)
+        late.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            heard(late)
+        programs[0].close()
+        late.settimeout(60)
+        assert heard(late) == HELLO
         ours.close()
+
+
+def test_heads_that_are_never_whole_are_refused_once_a_crowd_holds_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below that, the same head is whole in its time and its request is answered."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+    head = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX: " + b"x" * 30_000
+
+    def serve(client: socket.socket) -> None:
+        client.recv(65_536)
+        client.sendall(answer)
+
+    monkeypatch.setattr(relay, "HELD_FREELY", 300_000)
+    with (
+        Canary(serve) as canary,
+        session(allow("a.test:80", targets=to(canary, "a.test"))) as wall,
+        contextlib.ExitStack() as stack,
+    ):
+        crowd = []
+        for _ in range(20):
+            client = stack.enter_context(wall.connect("http"))
+            client.sendall(head)
+            crowd.append(client)
+        # Some of them are refused as they come. The others have room, and end their heads.
+        assert select.select(crowd, [], [], PATIENCE)[0]
+        answers = []
+        for client in crowd:
+            client.sendall(b"\r\n\r\n")
+            answers.append(read_all(client))
+        refused = [each for each in answers if each.startswith(b"HTTP/1.1 431 ")]
+        assert 0 < len(refused) < len(crowd)
+        assert all(each.endswith(b"ok") for each in answers if each not in refused)
+        (denied,) = wall.finish()["denied"]
+        assert (denied["code"], denied["count"]) == ("too-large", len(refused))
 
 
 def test_half_greetings_beyond_the_limit_keep_others_out_no_longer_than_their_time() -> None:

@@ -11,7 +11,7 @@ import dns.query
 import pytest
 
 from netpolicy import dns as wire
-from netpolicy import exchange, proxy, streams
+from netpolicy import outlet, proxy, streams
 from netpolicy.reactor import READ, Reactor
 from tests.netpolicy.greetings import openssl_hello
 from tests.netpolicy.looping import connection, settle
@@ -112,8 +112,8 @@ def test_a_fault_behind_the_resolver_leaves_the_others_alone() -> None:
 
 
 def test_a_fault_in_one_http_connection_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    concerned = failing(exchange.decide, lambda _, asked: asked.host == "bug.test")
-    monkeypatch.setattr(exchange, "decide", concerned)
+    concerned = failing(outlet.decide, lambda _, asked: asked.host == "bug.test")
+    monkeypatch.setattr(outlet, "decide", concerned)
     with Canary(echo) as canary, session(allow("bug.test:80", targets=to(canary, "bug.test"))) as wall:
         assert cut(wall, "http", request("bug.test")) == b""
         assert b" 403 " in cut(wall, "http", request("d.test"))

@@ -13,7 +13,7 @@ import pytest
 
 from netpolicy import relay
 from netpolicy.reactor import Reactor
-from netpolicy.relay import Buffer, Relay
+from netpolicy.relay import Buffer, Relay, Share
 from tests.netpolicy.looping import connection, settle, until
 
 
@@ -235,3 +235,14 @@ def test_one_busy_relay_does_not_hold_up_another() -> None:
         pair.client.send(bytes(100_000))
         pair.reactor.turn(1)
         assert 0 < pair.relay.up.count <= 4096
+
+
+def test_a_share_counts_what_one_connection_holds_of_it_all() -> None:
+    buffer = Buffer()
+    one, other = Share(buffer), Share(buffer)
+    one.set(10)
+    other.set(5)
+    assert buffer.held == 15
+    one.set(3)
+    other.set(0)
+    assert (buffer.held, one.size, other.size) == (3, 3, 0)

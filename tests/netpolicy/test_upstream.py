@@ -9,7 +9,7 @@ import pytest
 
 from netpolicy import relay
 from netpolicy.relay import Buffer
-from netpolicy.upstream import Outbox, Upstream
+from netpolicy.upstream import End, Outbox, Upstream
 
 
 def test_bytes_leave_in_order_across_partial_sends() -> None:
@@ -70,6 +70,6 @@ def test_a_box_is_full_sooner_while_many_wait_and_gives_up_what_it_holds(
 def test_the_far_side_starts_as_a_client_that_has_said_nothing() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        upstream = Upstream("a.test", ours, Buffer())
+        upstream = Upstream("a.test", End(ours, Buffer()))
         assert upstream.http.our_role is h11.CLIENT
         assert (upstream.sent, upstream.received, upstream.used) == (0, 0, False)
