@@ -8,8 +8,8 @@ from starlette.responses import Response
 from sandbox.emulator.answers import answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
 from sandbox.emulator.routes import agents
-from sandbox.emulator.service import Service
 from sandbox.managed.failures import Refused
+from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
 
 ROUTERS = (agents.router,)

@@ -12,9 +12,9 @@ import uvicorn
 from sandbox import paths
 from sandbox.emulator.app import create_app
 from sandbox.emulator.gate import Door
-from sandbox.emulator.service import open_service
 from sandbox.errors import HostError, InputError
 from sandbox.idmap import IdMap
+from sandbox.managed.service import open_service
 
 DEFAULT_PORT = 8788
 _START_S = 10.0
