@@ -107,6 +107,7 @@ TESTED_ELSEWHERE = {
     "sandbox.commands.sandboxsh": "whole sessions, in tests/sessions",
     "sandbox.emulator.answers": "under every request of tests/emulator",
     "sandbox.emulator.app": "under every request of tests/emulator",
+    "sandbox.emulator.embedded": "in every test of tests/emulator",
     "sandbox.emulator.queries": "under the lists of tests/emulator",
     "sandbox.emulator.service": "under every request of tests/emulator",
     "sandbox.errors": "exception classes alone",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import bases, caches, envs, network, place
+from sandbox.commands import bases, caches, envs, network, place, serving
 from sandbox.commands.failures import tell
 
 
@@ -63,3 +63,4 @@ main.add_command(network.why)
 main.add_command(network.policy)
 main.add_command(network.egress)
 main.add_command(network.learn)
+main.add_command(serving.serve)

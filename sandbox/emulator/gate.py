@@ -5,6 +5,7 @@ Plain ASGI, for it stands before every answer and has to cost nothing.
 
 import hmac
 import logging
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -46,12 +47,12 @@ class Gate:
             return
         request_id = identifiers.new("req")
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
-        started = False
+        started, begun = 0, time.monotonic()
 
         async def answer(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
-                started = True
+                started = message["status"]
                 message["headers"] = [*message["headers"], (b"request-id", request_id.encode())]
             await send(message)
 
@@ -68,6 +69,9 @@ class Gate:
                 raise
             bug = Refused("api_error", "Something failed inside the emulator; its log says what.")
             await refusal(bug, request_id)(scope, receive, answer)
+        finally:
+            took = (time.monotonic() - begun) * 1000
+            _log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], started, took, request_id)
 
     def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
         host = _host(headers.get(b"host", b"").decode("latin-1"))

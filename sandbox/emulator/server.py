@@ -1,111 +1,125 @@
 """Serving: a socket, uvicorn on it, and an end that waits for what is under way."""
 
-import logging
-import os
+import ipaddress
+import signal
 import socket
-import threading
-import time
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
-from sandbox import paths
 from sandbox.emulator.app import create_app
 from sandbox.emulator.gate import Door
 from sandbox.errors import HostError, InputError
-from sandbox.idmap import IdMap
-from sandbox.managed.service import open_service
+from sandbox.managed.service import Service
 
 DEFAULT_PORT = 8788
-_START_S = 10.0
+_BUSY = 98
+_GRACE_S = 5
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. InputError when the port is taken, HostError when the address can't be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    if not 0 <= port < 1 << 16:
+        raise InputError(f"{port} is no port", hint="a port is a number from 0 to 65535")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _unusable(host, port, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        # Accepted sockets take this over: an answer of two writes would wait 40 ms for the client's acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
         listener.listen(1024)
     except (OSError, OverflowError) as error:
         listener.close()
-        if isinstance(error, OSError) and error.errno == 98:
+        if isinstance(error, OSError) and error.errno == _BUSY:
             raise InputError(
                 f"port {port} of {host} is taken by another program",
-                hint="name another with --port, or --port 0",
+                hint="choose another with --port, or any free one with --port 0",
             ) from error
-        raise HostError(
-            f"{host}:{port} can't be listened on: {error}", hint="choose another --host or --port"
-        ) from error
+        raise _unusable(host, port, error) from error
     return listener
 
 
-def make_server(data: str, ids: IdMap, door: Door) -> uvicorn.Server:
-    """A server over the prepared data directory ``data``, not yet running."""
-    app = create_app(open_service(data, ids), door)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=5,
-        server_header=False,
+def _unusable(host: str, port: int, error: Exception) -> HostError:
+    return HostError(
+        f"{host}, port {port}, can't be listened on: {error}", hint="choose another --host or --port"
     )
-    return uvicorn.Server(config)
 
 
-class Emulator:
-    """A server in this process, on a thread of its own, for tests and programs::
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
-        with Emulator() as emulator:
-            client = anthropic.Anthropic(base_url=emulator.base_url, api_key=emulator.api_key)
 
-    ``data``: a data directory that lasts; without one, records are in a directory that is gone afterwards.
+def door_for(host: str, key: str | None) -> Door:
+    """Who gets in at ``host``. InputError when others than this machine would, and no key is demanded.
+
+    On loopback a request has to call us by a name of loopback's: a web page that lets its own name lead here is
+    refused by that.
     """
-
-    api_key = "sandboxsh"
-
-    def __init__(self, data: str | None = None, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._given = data
-        self._host, self._port = host, port
-        self._thread: threading.Thread | None = None
-        self._server: uvicorn.Server | None = None
-        self.base_url = ""
-
-    def start(self) -> "Emulator":
-        from sandbox import idmap
-
-        data = paths.data_directory(self._given, os.environ, os.geteuid())
-        ids = idmap.choose(idmap.read_host_ids(), None)
-        paths.prepare(data, ids)
-        listener = bind(self._host, self._port)
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self.base_url = f"http://{host}:{listener.getsockname()[1]}"
-        server = self._server = make_server(data, ids, Door())
-        self._thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + _START_S
-        while not server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise HostError("the emulator did not start; its log says why")
-            time.sleep(0.002)
-        return self
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join()
-        self._server = self._thread = None
-
-    def __enter__(self) -> "Emulator":
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    if is_loopback(host):
+        return Door(key, tuple(dict.fromkeys((*_LOOPBACK_NAMES, host.lower()))))
+    if not key:
+        raise InputError(
+            f"--host {host} lets other machines in, and anybody could run code here",
+            hint="set a key that clients have to send: SANDBOXSH_API_KEY in the environment, or --api-key",
+        )
+    return Door(key, ())
 
 
-logging.getLogger("sandboxsh.serve").addHandler(logging.NullHandler())
+def url_of(listener: socket.socket, host: str) -> str:
+    """Where clients find ``listener``, which listens on ``host``."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+class Server(uvicorn.Server):
+    """Ends at the first SIGINT or SIGTERM when what is under way is answered, at once at the second SIGINT."""
+
+    def __init__(self, service: Service, door: Door, on_stop: Callable[[], None] = lambda: None) -> None:
+        config = uvicorn.Config(
+            create_app(service, door),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE_S,
+            server_header=False,
+        )
+        super().__init__(config)
+        self.service = service
+        self.on_stop = on_stop
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        import threading
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        kept = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del frame
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        elif not self.should_exit:
+            self.on_stop()
+        self.should_exit = True

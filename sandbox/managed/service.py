@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+from sandbox.errors import HostError
 from sandbox.idmap import IdMap
 from sandbox.managed.database import Database
 from sandbox.managed.secrets import Secrets
@@ -17,10 +18,22 @@ class Service(NamedTuple):
     database: Database
     secrets: Secrets
 
+    def close(self) -> None:
+        """Let go of the records."""
+        self.database.close()
 
-def open_service(data: str, ids: IdMap) -> Service:
-    """The records of ``data``, made when they are missing. HostError when they can't be used."""
-    folder = os.path.join(data, "managed")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    database = Database(os.path.join(folder, "state.db"))
-    return Service(data, ids, folder, database, Secrets(os.path.join(folder, "secrets.key")))
+
+def open_service(data: str, ids: IdMap, folder: str | None = None) -> Service:
+    """The records of ``data``, or those of ``folder`` where they are kept apart; made when they are missing.
+
+    HostError when they can't be used.
+    """
+    place = folder or os.path.join(data, "managed")
+    try:
+        os.makedirs(place, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise HostError(
+            f"{place} can't be made: {error.strerror}", hint="free some space, or use --data"
+        ) from error
+    database = Database(os.path.join(place, "state.db"))
+    return Service(data, ids, place, database, Secrets(os.path.join(place, "secrets.key")))

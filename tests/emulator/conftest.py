@@ -8,12 +8,12 @@ from pathlib import Path
 import anthropic
 import pytest
 
-from sandbox.emulator.server import Emulator
+from sandbox.emulator.embedded import Emulator
 
 
 @pytest.fixture
 def emulator(empty_data_dir: Path) -> Iterator[Emulator]:
-    with Emulator(str(empty_data_dir)) as running:
+    with Emulator(str(empty_data_dir), keep=True) as running:
         yield running
 
 

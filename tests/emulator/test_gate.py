@@ -6,8 +6,8 @@ import anthropic
 import httpx
 import pytest
 
+from sandbox.emulator.embedded import Emulator
 from sandbox.emulator.gate import BETA
-from sandbox.emulator.server import Emulator
 
 HEADERS = {"x-api-key": "any", "anthropic-beta": BETA}
 

@@ -1,0 +1,63 @@
+"""``sandboxctl serve``: the Managed Agents API on this machine."""
+
+import os
+
+import click
+
+from sandbox.commands.place import prepared
+
+_PORT = 8788
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free."
+)
+@click.option(
+    "--api-key", metavar="KEY", help="Demand this key (default: $SANDBOXSH_API_KEY; on loopback, any)."
+)
+@click.option("--data", metavar="DIR", help="Where sandboxsh keeps its data (default: $SANDBOXSH_DATA).")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line for each request.")
+@click.pass_context
+def serve(
+    context: click.Context, host: str, port: int, api_key: str | None, data: str | None, verbose: bool
+) -> None:
+    """Serve the Managed Agents API, so that its clients work with only their base URL changed.
+
+    Environments, sessions, agents and files are kept in the data directory, and sandboxctl's other commands work on
+    them, too. Ctrl-C ends it; what is under way is answered first.
+    """
+    if data is not None:
+        from sandbox.commands.place import find
+
+        context.obj = lambda: find(data, context.meta["ids"])
+    place = prepared(context)
+    from sandbox.emulator import server
+    from sandbox.managed.service import open_service
+
+    key = api_key or os.environ.get("SANDBOXSH_API_KEY") or None
+    door = server.door_for(host, key)
+    listener = server.bind(host, port)
+    service = open_service(place.data, place.ids)
+    if not server.is_loopback(host):
+        click.echo(
+            f"sandboxctl: WARNING: {host} can be reached from other machines, without encryption. "
+            "Whoever knows the key runs code here.",
+            err=True,
+        )
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    click.echo(f"sandboxctl: the Managed Agents API, with data in {place.data}; Ctrl-C ends it", err=True)
+    click.echo(f"export ANTHROPIC_BASE_URL={server.url_of(listener, host)}")
+    click.echo("export ANTHROPIC_API_KEY=" + ("$SANDBOXSH_API_KEY" if key else "sandboxsh"))
+
+    def stopping() -> None:
+        click.echo("\nsandboxctl: stopping; Ctrl-C once more ends it at once", err=True)
+
+    try:
+        server.Server(service, door, stopping).run([listener])
+    finally:
+        service.close()

@@ -1,0 +1,81 @@
+"""The emulator inside another Python program: for tests, and for whoever wants it without a command."""
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from types import TracebackType
+
+from sandbox import paths
+from sandbox.emulator.gate import Door
+from sandbox.emulator.server import Server, bind, url_of
+from sandbox.errors import HostError
+from sandbox.idmap import choose, read_host_ids
+from sandbox.managed.service import open_service
+
+_START_S = 10.0
+
+
+class Emulator:
+    """A server in this process, on a thread of its own::
+
+        with Emulator() as emulator:
+            client = anthropic.Anthropic(base_url=emulator.base_url, api_key=emulator.api_key)
+
+    ``data``: the data directory, where bases and layers are; the user's own by default. ``keep``: whether environments,
+    sessions and files are those of that directory and stay; otherwise they are in a directory of their own that is
+    gone afterwards.
+    """
+
+    def __init__(
+        self, data: str | None = None, *, keep: bool = False, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        self.data = data
+        self.keep = keep
+        self.host = host
+        self.port = port
+        self.base_url = ""
+        self.api_key = "sandboxsh"
+        self._folder: str | None = None
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> "Emulator":
+        """Serve, once it is ready. HostError or InputError when that can't be."""
+        data = paths.data_directory(self.data, os.environ, os.geteuid())
+        ids = choose(read_host_ids(), None)
+        paths.prepare(data, ids)
+        listener = bind(self.host, self.port)
+        self.base_url = url_of(listener, self.host)
+        if not self.keep:
+            self._folder = tempfile.mkdtemp(prefix="emulator-", dir=data)
+        server = self._server = Server(open_service(data, ids, self._folder), Door())
+        self._thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + _START_S
+        while not server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise HostError("the emulator did not start; its log says why")
+            time.sleep(0.002)
+        return self
+
+    def stop(self) -> None:
+        """End it. What is under way is answered first."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        if self._server is not None:
+            self._server.service.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+        self._server = self._thread = self._folder = None
+
+    def __enter__(self) -> "Emulator":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
