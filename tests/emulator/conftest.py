@@ -1,9 +1,10 @@
-"""A served emulator with an empty data directory, and the official client that talks to it."""
+"""The emulator with an empty data directory, and the official client that talks to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import pytest
@@ -12,9 +13,8 @@ from sandbox.emulator.embedded import Emulator
 
 
 @pytest.fixture
-def emulator(empty_data_dir: Path) -> Iterator[Emulator]:
-    with Emulator(str(empty_data_dir), keep=True) as running:
-        yield running
+def emulator_options(empty_data_dir: Path) -> dict[str, Any]:
+    return {"data": str(empty_data_dir), "keep": True}
 
 
 @pytest.fixture
