@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from sandbox.managed.database import Document
@@ -11,6 +12,22 @@ from sandbox.managed.failures import Refused
 from sandbox.managed.paging import Page
 
 JSON = "application/json"
+
+
+class ErrorObject(BaseModel):
+    """What was refused. ``details.error_code`` names the cause where programs branch on it."""
+
+    type: str
+    message: str
+    details: dict[str, Any] | None = None
+
+
+class ErrorAnswer(BaseModel):
+    """The shape of every error, for the document that describes the API."""
+
+    type: Literal["error"]
+    error: ErrorObject
+    request_id: str
 
 
 def answer(document: Document, status: int = 200) -> Response:

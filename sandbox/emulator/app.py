@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from sandbox.emulator.answers import answer, refusal
+from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
 from sandbox.emulator.routes import agents
 from sandbox.managed.failures import Refused
@@ -17,7 +17,12 @@ ROUTERS = (agents.router,)
 
 def create_app(service: Service, door: Door | None = None) -> Gate:
     """The application over ``service``; ``door`` says who gets in."""
-    app = FastAPI(title="sandboxsh", description="A local Managed Agents API.", redoc_url=None)
+    app = FastAPI(
+        title="sandboxsh",
+        description="A local Managed Agents API.",
+        redoc_url=None,
+        responses={"4XX": {"model": ErrorAnswer, "description": "Refused; nothing was changed."}},
+    )
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
