@@ -22,23 +22,27 @@ def _query(
 
 Paging = Annotated[paging.Query, Depends(_query)]
 
-_COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_TIME = "RFC 3339, such as 2026-01-31T12:00:00Z."
 
 
-def _created(request: Request) -> tuple[Condition, ...]:
-    """``created_at[gt]`` and the like, in either spelling."""
+def _created(
+    gt: Annotated[str | None, Query(alias="created_at[gt]", description=_TIME)] = None,
+    gte: Annotated[str | None, Query(alias="created_at[gte]", description=_TIME)] = None,
+    lt: Annotated[str | None, Query(alias="created_at[lt]", description=_TIME)] = None,
+    lte: Annotated[str | None, Query(alias="created_at[lte]", description=_TIME)] = None,
+) -> tuple[Condition, ...]:
     found = []
-    for name, sign in _COMPARISONS.items():
-        for key in (f"created_at[{name}]", f"created_at_{name}"):
-            given = request.query_params.get(key)
-            if given is None:
-                continue
-            try:
-                # A plus sign in a query is a blank to those who did not escape it.
-                moment = identifiers.read_time(given.replace(" ", "+"))
-            except ValueError:
-                raise invalid(f"{key}: {given!r} is not a time such as 2026-01-31T12:00:00Z") from None
-            found.append(Condition(f"created_at {sign} ?", (moment,)))
+    for name, sign, given in (("gt", ">", gt), ("gte", ">=", gte), ("lt", "<", lt), ("lte", "<=", lte)):
+        if given is None:
+            continue
+        try:
+            # A plus sign in a query is a blank to those who did not escape it.
+            moment = identifiers.read_time(given.replace(" ", "+"))
+        except (ValueError, OverflowError):
+            raise invalid(
+                f"created_at[{name}]: {given!r} is not a time such as 2026-01-31T12:00:00Z"
+            ) from None
+        found.append(Condition(f"created_at {sign} ?", (moment,)))
     return tuple(found)
 
 
