@@ -135,11 +135,19 @@ def parse(
     `bare` accepts a configuration without the body around it; `named` demands a name, as creating one does.
     """
     document = body if isinstance(body, Document) else Document(body)
+    environment, problems = judge(document, checks, bare=bare, named=named)
+    if problems:
+        raise _error(problems, source)
+    return environment
+
+
+def judge(
+    document: Document, checks: Checks, *, bare: bool = True, named: bool = False
+) -> tuple[Environment, tuple[Problem, ...]]:
+    """What `parse` finds, with all that is wrong as values: the environment is only to be used when nothing is."""
     problems = list(document.problems)
     environment = _body(problems, document.value, checks, bare, named)
-    if problems:
-        raise _error(sorted((_placed(problem, document) for problem in problems), key=_by_line), source)
-    return environment
+    return environment, tuple(sorted((_placed(problem, document) for problem in problems), key=_by_line))
 
 
 def _placed(problem: Problem, document: Document) -> Problem:

@@ -27,8 +27,9 @@ CREATE TABLE agent_versions (
 );
 CREATE TABLE environments (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
-  archived_at TEXT, name TEXT NOT NULL UNIQUE, doc TEXT NOT NULL
+  archived_at TEXT, name TEXT NOT NULL, doc TEXT NOT NULL
 );
+CREATE UNIQUE INDEX environments_name ON environments (name) WHERE archived_at IS NULL;
 CREATE TABLE environment_revisions (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, revision INTEGER NOT NULL, created_at TEXT NOT NULL,
   doc TEXT NOT NULL, UNIQUE (id, revision)
