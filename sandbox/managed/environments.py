@@ -58,6 +58,7 @@ _CONFIG = {
         },
     ]
 }
+_DEFAULT = {"type": "cloud"}
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
 _Description = Annotated[str, Field(max_length=2048)]
 _Config = Annotated[dict[str, Any], WithJsonSchema(_CONFIG)]
@@ -92,7 +93,7 @@ def create(database: Database, body: EnvironmentCreate) -> Document:
         "type": "environment",
         "name": body.name,
         "description": body.description,
-        "config": _config(body.config or {"type": "cloud"}, None),
+        "config": _config(_DEFAULT if body.config is None else body.config, None),
         "metadata": body.metadata,
         "scope": "organization",
         "created_at": now,
@@ -168,7 +169,7 @@ def put(database: Database, body: EnvironmentCreate) -> Document:
             return create(database, body)
         _check_metadata(body.metadata)
         old = get(database, identifier)
-        config = _config(body.config or {"type": "cloud"}, None)
+        config = _config(_DEFAULT if body.config is None else body.config, None)
         if config["type"] != old["config"]["type"]:
             raise _type_change(old["config"]["type"], config["type"])
         new = old | {"description": body.description, "config": config, "metadata": body.metadata}
