@@ -108,6 +108,8 @@ TESTED_ELSEWHERE = {
     "sandbox.emulator.answers": "under every request of tests/emulator",
     "sandbox.emulator.app": "under every request of tests/emulator",
     "sandbox.emulator.embedded": "in every test of tests/emulator",
+    "sandbox.emulator.contents": "with files, in tests/emulator/test_files.py",
+    "sandbox.emulator.multipart": "with files, in tests/emulator/test_files.py",
     "sandbox.emulator.queries": "under the lists of tests/emulator",
     "sandbox.emulator.service": "under every request of tests/emulator",
     "sandbox.errors": "exception classes alone",

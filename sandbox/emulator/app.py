@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
-from sandbox.emulator.routes import agents, environments
+from sandbox.emulator.routes import agents, environments, files
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
 
-ROUTERS = (agents.router, environments.router)
+ROUTERS = (agents.router, environments.router, files.router)
 
 
 def create_app(service: Service, door: Door | None = None) -> Gate:

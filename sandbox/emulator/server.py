@@ -12,6 +12,7 @@ import uvicorn
 from sandbox.emulator.app import create_app
 from sandbox.emulator.gate import Door
 from sandbox.errors import HostError, InputError
+from sandbox.managed import files
 from sandbox.managed.service import Service
 
 DEFAULT_PORT = 8788
@@ -99,6 +100,7 @@ class Server(uvicorn.Server):
             server_header=False,
         )
         super().__init__(config)
+        files.sweep(service)
         self.service = service
         self.on_stop = on_stop
 

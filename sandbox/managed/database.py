@@ -39,7 +39,7 @@ CREATE TABLE environment_builds (
 );
 CREATE TABLE files (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
-  scope_id TEXT, expires_at TEXT, doc TEXT NOT NULL
+  scope_id TEXT, expires_at TEXT, output BLOB, identity TEXT, doc TEXT NOT NULL
 );
 CREATE INDEX files_scope ON files (scope_id);
 CREATE TABLE vaults (
