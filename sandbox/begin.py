@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
+from typing import NoReturn
 
 from sandbox import setup as _for_both
 from sandbox import syscalls as sys_
@@ -70,8 +71,11 @@ class Begun:
             os.waitpid(pid, 0)
 
 
-def begin() -> Begun:
-    """Make process 1. The calling process must have one thread only."""
+def begin(become: Callable[[int], NoReturn] | None = None) -> Begun:
+    """Make process 1. The calling process must have one thread only.
+
+    ``become``: what it does, given its end of the channel; by default, one command (see sandbox.process1).
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
         pid = sys_.clone(NAMESPACES)
@@ -82,6 +86,8 @@ def begin() -> Begun:
     if pid == 0:
         assert _for_both
         try:
+            if become is not None:
+                become(theirs.detach())
             from sandbox.process1 import run
 
             run(theirs.detach())

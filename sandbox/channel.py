@@ -4,6 +4,7 @@ A message is a word, then fields apart by blanks; descriptors travel beside it. 
 and never as objects, for it shares a process-id namespace with code that nobody trusts.
 
 To process 1: ``setup`` (with the encoded set-up, standard streams and mount trees), ``signal N``, ``continue``.
+To a container's: ``end``, ``leave``. From it as well: ``window`` (with its directory), ``serving``, ``busy``, ``idle``.
 From process 1: ``listening ROLE:PORT:FAMILY …`` (with sockets), ``terminal`` (with its master), ``started``,
 ``stopped N``, ``exited CODE SIGNAL UTIME STIME MAXRSS_KIB``, ``failed ERRNO TEXT``, ``unrunnable ERRNO TEXT``.
 """

@@ -14,6 +14,23 @@ from sandbox.paths import directory_for
 from sandbox.plan import Layout
 from sandbox.removal import remove_tree
 
+FOLDERS = ("upper", "work", "root", "outputs")
+
+
+def layout(path: str) -> Layout:
+    """The directories below ``path`` for the planner, which knows the ground."""
+    return Layout(f"{path}/upper", f"{path}/work", f"{path}/work/stage", f"{path}/outputs", "")
+
+
+def make_folder(path: str, ids: IdMap) -> None:
+    """Make the directory ``path``, if it is missing, owned by the user 0 of sessions with ``ids``."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return
+    if os.geteuid() == 0:
+        os.chown(path, ids.root_uid, ids.root_gid)
+
 
 class SessionDirectory:
     """A new session's directory; gone at the end of the ``with`` block. OSError becomes HostError."""
@@ -43,7 +60,7 @@ class SessionDirectory:
         mode = 0o711 if os.geteuid() == 0 else 0o700
         while not self._claim(os.path.join(self.parent, os.urandom(6).hex()), mode):
             pass
-        for name in ("upper", "work", "root", "outputs"):
+        for name in FOLDERS:
             self.make(f"{self.path}/{name}")
 
     def _claim(self, path: str, mode: int) -> bool:
@@ -62,12 +79,7 @@ class SessionDirectory:
 
     def make(self, path: str) -> None:
         """Make the directory ``path``, if it is missing, owned by the session's user 0."""
-        try:
-            os.mkdir(path, 0o755)
-        except FileExistsError:
-            return
-        if os.geteuid() == 0:
-            os.chown(path, self.ids.root_uid, self.ids.root_gid)
+        make_folder(path, self.ids)
 
     @property
     def upper(self) -> str:
@@ -86,7 +98,7 @@ class SessionDirectory:
 
     def layout(self) -> Layout:
         """The same directories for the planner, which knows the ground."""
-        return Layout(self.upper, f"{self.path}/work", f"{self.path}/work/stage", self.outputs, "")
+        return layout(self.path)
 
     def copy_in(self, sources: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Copy each (file of the host, target) in; returns (copy, target). HostError names what can't be copied."""
@@ -165,7 +177,7 @@ def _sweep(path: str, ids: IdMap) -> bool:
 
 
 def _remove(path: str, ids: IdMap) -> None:
-    _forget_overlays(f"{path}/work")
+    forget_overlays(f"{path}/work")
     # The lock file goes last: a removal that is cut short is taken up again by the next sweep.
     for name in os.listdir(path):
         if name != "lock":
@@ -177,7 +189,7 @@ def _remove(path: str, ids: IdMap) -> None:
         return
 
 
-def _forget_overlays(work: str) -> None:
+def forget_overlays(work: str) -> None:
     """Remove what overlayfs leaves in its work directories, in the shape that it always has.
 
     No session sees these, so there is nothing to beware of, and the walk through trees of any shape takes ten times as

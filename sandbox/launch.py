@@ -11,14 +11,12 @@ from sandbox import channel as channel_
 from sandbox import ground, hostview, idmap, seccomp
 from sandbox import syscalls as sys_
 from sandbox.begin import Begun
-from sandbox.directory import SessionDirectory
 from sandbox.errors import HostError, InputError, SetupError
 from sandbox.idmap import IdMap
 from sandbox.operations import Operation
 from sandbox.plan import HostTree, Layout, Plan, ground_steps, make_plan
 from sandbox.setup import Command, Setup, TerminalSettings, encode
 from sandbox.spec import CALLER, RunSpec
-from sandbox.stdio import Stdio
 
 # tty is group 5 on every Debian; a single id has no such group.
 _TTY_GROUP = 5
@@ -143,27 +141,33 @@ def set_up(
     running: Running,
     spec: RunSpec,
     ids: IdMap,
-    directory: SessionDirectory,
+    root: str,
     plan: Plan,
     *,
     filter_: bytes,
-    stdio: Stdio,
+    given: tuple[int, ...],
+    places: tuple[int | None, int | None, int | None] = (None, None, None),
+    terminal: TerminalSettings | None = None,
+    window: str = "",
 ) -> None:
-    """Send process 1 its host trees and its set-up. It reports on its channel how that went."""
+    """Send process 1 its host trees and its set-up. It reports on its channel how that went.
+
+    ``root``: an empty directory, the root's mount point. ``given``: descriptors for the session, ``places`` those of
+    the command's standard streams among them. ``window``: see sandbox.setup.Setup.
+    """
     running.wait_for_ids()
     trees = _open_trees(plan.trees, running.pid)
-    given = tuple(fd for fd in dict.fromkeys(stdio.inside) if fd is not None)
-    places = tuple(None if fd is None else given.index(fd) for fd in stdio.inside)
     setup = Setup(
         steps=plan.root,
-        root=directory.root,
+        root=root,
         network=spec.network,
         listeners=spec.listeners,
         filter=filter_,
         drop_groups=ids.helper or idmap.root_may_drop_groups(),
         file_capabilities=not _writes_as_root(spec),
-        command=Command(spec.command, spec.environment, spec.workdir, (places[0], places[1], places[2])),
-        terminal=_terminal(stdio),
+        window=window,
+        command=Command(spec.command, spec.environment, spec.workdir, places),
+        terminal=terminal,
         first_tree=len(given),
     )
     try:
@@ -180,14 +184,6 @@ def set_up(
     finally:
         for tree in trees:
             os.close(tree)
-
-
-def _terminal(stdio: Stdio) -> TerminalSettings | None:
-    if stdio.terminal is None:
-        return None
-    from sandbox.terminal import settings
-
-    return settings(stdio.terminal, reading=stdio.typed)
 
 
 def _open_trees(wanted: tuple[HostTree, ...], pid: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from sandbox.errors import HostError, InputError
 from sandbox.idmap import IdMap
 
 # What is kept for each way of mapping ids, in a directory of its own: files there belong to the sessions' ids.
-_FOR_IDS = ("ground", "sessions", "store")
+_FOR_IDS = ("containers", "ground", "sessions", "store")
 
 
 def data_directory(given: str | None, environment: Mapping[str, str], uid: int) -> str:

@@ -1,4 +1,5 @@
 """Process 1 of a session: it sets the session up, starts the command, reaps what is orphaned, and ends it all.
+A container's commands come later: see sandbox.containers.serve.
 
 It begins as a copy of the supervisor in namespaces of its own, with every capability there and no id yet. In order:
 network, ids, file system, new root, restrictions, command. From the restrictions on it has no more rights than the
@@ -13,13 +14,14 @@ import select
 import signal
 import socket
 from collections.abc import Callable
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from sandbox import netns, restrict, seccomp
 from sandbox import syscalls as sys_
 from sandbox.channel import hear, say
 from sandbox.descriptors import close_all_but
-from sandbox.operations import Operation
+from sandbox.inroot import Opened, open_in
+from sandbox.operations import Masked, Operation
 from sandbox.setup import NOT_FOUND, Command, Setup, TerminalSettings, decode
 from sandbox.spec import HOSTNAME
 
@@ -28,6 +30,18 @@ _CAPTURE = "leading every port to the proxy with nf_tables (sandboxctl doctor te
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Inside(NamedTuple):
+    """A session that is set up: what process 1 was told, the descriptors that came with it, and the terminal."""
+
+    setup: Setup
+    fds: tuple[int, ...]
+    terminal: int | None
+
+
+# What process 1 does from then on; returns the exit code to end with.
+Live = Callable[[Inside, socket.socket], int]
 
 
 class _Stage(Exception):
@@ -39,16 +53,19 @@ class _Stage(Exception):
         self.error = error
 
 
-def run(channel_fd: int) -> NoReturn:
-    """Be process 1. Never returns; never lets an exception out into the supervisor's copied stack."""
+def run(channel_fd: int, live: Live | None = None) -> NoReturn:
+    """Be process 1. Never returns; never lets an exception out into the supervisor's copied stack.
+
+    ``live``: what it does once the session is set up; by default, it runs the command.
+    """
     code = _SET_UP_FAILED
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=channel_fd)
     try:
         try:
             _become_quiet(channel_fd)
-            command = _set_up_and_start(channel)
-            code = _tend(command, channel)
+            inside = _set_up(channel)
+            code = (live or _run_command)(inside, channel)
         except _Stage as stage:
             number = stage.error.errno or 0
             text = stage.error.strerror or str(stage.error)
@@ -93,7 +110,15 @@ def _become_quiet(channel_fd: int) -> None:
         pass
 
 
-def _set_up_and_start(channel: socket.socket) -> int:
+def _run_command(inside: Inside, channel: socket.socket) -> int:
+    command = inside.setup.command
+    stdio = tuple(inside.terminal if place is None else inside.fds[place] for place in command.stdio)
+    keep = (fd for fd in (*stdio, inside.terminal) if fd is not None)
+    close_all_but((0, 1, 2, channel.fileno(), *keep))
+    return _tend(_start(command, stdio, inside.terminal, channel), channel)
+
+
+def _set_up(channel: socket.socket) -> Inside:
     _step("bringing the loopback device up", netns.bring_up)
     message = hear(channel)
     if message is None:
@@ -115,13 +140,13 @@ def _set_up_and_start(channel: socket.socket) -> int:
     _build_root(setup.steps, setup.root, fds[setup.first_tree :])
     _step("entering the new root", _enter, setup.root)
     terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None
+    if setup.window:
+        _step("covering the window", _pass_window, setup.window, channel)
     restrict.no_core_dumps()
     restrict.drop_capabilities(file_capabilities=setup.file_capabilities)
     restrict.forbid_new_privileges()
     _step("installing the system call filter", seccomp.install, setup.filter)
-    stdio = tuple(terminal if place is None else fds[place] for place in setup.command.stdio)
-    close_all_but((0, 1, 2, channel.fileno(), *(fd for fd in (*stdio, terminal) if fd is not None)))
-    return _start(setup.command, stdio, terminal, channel)
+    return Inside(setup, fds, terminal)
 
 
 def _read_setup(fds: tuple[int, ...]) -> tuple[Setup, tuple[int, ...]]:
@@ -148,6 +173,13 @@ def _enter(root: str) -> None:
     sys_.pivot_root(".", ".")
     sys_.umount2(".", sys_.MNT_DETACH)
     os.chdir("/")
+
+
+def _pass_window(path: str, channel: socket.socket) -> None:
+    """Pass the directory ``path`` out and cover it: what stands in it can be shown elsewhere later."""
+    with Opened(open_in("/", path, os.O_PATH | os.O_DIRECTORY)) as window:
+        say(channel, "window", (window.fd,))
+    Masked(path).execute("/")
 
 
 def _open_terminal(settings: TerminalSettings, channel: socket.socket) -> int:

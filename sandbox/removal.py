@@ -29,6 +29,15 @@ def remove_tree(path: str, ids: IdMap) -> None:
         as_owner(ids, lambda: _remove(path))
 
 
+def remove_own(path: str) -> None:
+    """As remove_tree, in this process alone: PermissionError where the files belong to others, OSError when something
+    stays."""
+    try:
+        _remove(path)
+    except FileNotFoundError:
+        return
+
+
 def as_owner(ids: IdMap, work: Callable[[], None]) -> None:
     """Run ``work`` in a child that may do what the owners of ``ids`` may, and the caller too.
 

@@ -67,7 +67,7 @@ def run(
         plan = _stand(spec, ids, data, directory)
         stdio = connect()
         filter_ = launch.load_filter(data, ids, spec)
-        launch.set_up(running, spec, ids, directory, plan, filter_=filter_, stdio=stdio)
+        _set_up(running, spec, ids, directory.root, plan, filter_, stdio)
         # Loaded while process 1 is at work.
         from sandbox.egress import Egress
         from sandbox.supervise import supervise
@@ -82,6 +82,29 @@ def run(
 
             collected, left_behind = collect(directory.outputs, target.fd, ids)
         return Report(outcome, summary, message, collected, left_behind)
+
+
+def _set_up(
+    running: launch.Running, spec: RunSpec, ids: IdMap, root: str, plan: Plan, filter_: bytes, stdio: Stdio
+) -> None:
+    given = tuple(fd for fd in dict.fromkeys(stdio.inside) if fd is not None)
+    zero, one, two = (None if fd is None else given.index(fd) for fd in stdio.inside)
+    terminal = None
+    if stdio.terminal is not None:
+        from sandbox.terminal import settings
+
+        terminal = settings(stdio.terminal, reading=stdio.typed)
+    launch.set_up(
+        running,
+        spec,
+        ids,
+        root,
+        plan,
+        filter_=filter_,
+        given=given,
+        places=(zero, one, two),
+        terminal=terminal,
+    )
 
 
 def _target(outputs_to: str | None) -> "Opened | nullcontext[None]":

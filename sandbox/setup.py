@@ -15,7 +15,7 @@ NOT_RUNNABLE, NOT_FOUND = 126, 127
 
 class Command(NamedTuple):
     """What to run. ``stdio``: for 0, 1 and 2 the place of a descriptor among those that came with the set-up; None
-    is the session's terminal."""
+    is the session's terminal. ``arguments`` is empty for a container, whose commands come later."""
 
     arguments: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
@@ -32,8 +32,9 @@ class TerminalSettings(NamedTuple):
 
 class Setup(NamedTuple):
     """All that process 1 needs. ``root``: an empty directory of the host's that becomes the root's mount point.
-    ``file_capabilities``: the session may give files capabilities. ``first_tree``: where the plan's host trees begin
-    among the descriptors that come with it."""
+    ``file_capabilities``: the session may give files capabilities. ``window``: a directory of the session whose
+    descriptor is passed out and which is then covered; empty for none. ``first_tree``: where the plan's host trees
+    begin among the descriptors that come with it."""
 
     steps: tuple[Operation, ...]
     root: str
@@ -42,6 +43,7 @@ class Setup(NamedTuple):
     filter: bytes
     drop_groups: bool
     file_capabilities: bool
+    window: str
     command: Command
     terminal: TerminalSettings | None
     first_tree: int
@@ -51,7 +53,7 @@ def encode(setup: Setup) -> bytes:
     """The set-up as bytes for `decode`."""
     steps = [(type(step).__name__, tuple(step)) for step in setup.steps]
     terminal = None if setup.terminal is None else tuple(setup.terminal)
-    rest = setup[1:7]
+    rest = setup[1:8]
     return marshal.dumps((steps, rest, tuple(setup.command), terminal, setup.first_tree))
 
 

@@ -143,8 +143,8 @@ def openat2(dirfd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 
     )
 
 
-def open_tree(path: str, flags: int) -> int:
-    return _syscall("open_tree", _OPEN_TREE, ctypes.c_int(AT_FDCWD), os.fsencode(path), ctypes.c_uint(flags))
+def open_tree(path: str, flags: int, dirfd: int = AT_FDCWD) -> int:
+    return _syscall("open_tree", _OPEN_TREE, ctypes.c_int(dirfd), os.fsencode(path), ctypes.c_uint(flags))
 
 
 def move_mount(from_fd: int, to_fd: int) -> None:

@@ -53,6 +53,8 @@ PURE = (
     "pkgcache.sources",
     "pkgcache.specs",
     "pkgcache.why",
+    "sandbox.containers.record",
+    "sandbox.containers.spec",
     "sandbox.document",
     "sandbox.environment",
     "sandbox.errors",
@@ -105,6 +107,13 @@ TESTED_ELSEWHERE = {
     "sandbox.commands.adhoc": "whole sessions, in tests/sessions",
     "sandbox.commands.sandboxctl": "the real command, in tests/sessions/test_bad_input.py",
     "sandbox.commands.sandboxsh": "whole sessions, in tests/sessions",
+    "sandbox.containers.attach": "whole containers, in tests/containers",
+    "sandbox.containers.chores": "whole containers, in tests/containers",
+    "sandbox.containers.execution": "whole containers, in tests/containers",
+    "sandbox.containers.keeper": "whole containers, in tests/containers",
+    "sandbox.containers.serve": "whole containers, in tests/containers",
+    "sandbox.containers.starter": "whole containers, in tests/containers",
+    "sandbox.containers.starting": "whole containers, in tests/containers",
     "sandbox.emulator.answers": "under every request of tests/emulator",
     "sandbox.emulator.app": "under every request of tests/emulator",
     "sandbox.emulator.embedded": "in every test of tests/emulator",
@@ -195,6 +204,13 @@ def test_what_lasts_knows_nothing_of_http(module: str) -> None:
     for name, line in imports(module):
         where = f"{MODULES[module]}:{line} imports {name}"
         assert not name.startswith(("sandbox.emulator", "fastapi", "starlette", "uvicorn", "click")), where
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("sandbox.containers")])
+def test_containers_know_nothing_of_who_keeps_records_of_them(module: str) -> None:
+    for name, line in imports(module):
+        where = f"{MODULES[module]}:{line} imports {name}"
+        assert not name.startswith(("sandbox.managed", "sqlite3")), where
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

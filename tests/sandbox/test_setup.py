@@ -20,6 +20,7 @@ SETUP = Setup(
     filter=b"\x06\0\0\0",
     drop_groups=True,
     file_capabilities=False,
+    window="/w",
     command=Command(("sh", "-c", "x"), (("A", "b"),), "/workspace", (0, None, 1)),
     terminal=TerminalSettings([1, 2, 3, 4, 5, 6, [b"\x03", b"\x1c"]], b"\0" * 8),
     first_tree=2,

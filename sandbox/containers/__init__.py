@@ -1,0 +1,1 @@
+"""Sessions that last: their files stay, their processes come when needed (docs/containers.md)."""

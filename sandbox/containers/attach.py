@@ -1,0 +1,142 @@
+"""Change what a running container sees: show one of its resources at a path, and take it away again.
+
+A forked child enters the container's user and mount namespaces and mounts there what stands in the window, the
+directory that process 1 passed out before it covered it. Paths are looked up as the container's own root, so that its
+code can at most lead a mount to another place of its own. What is to be taken away is named by its descriptor.
+"""
+
+import os
+import resource
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+from sandbox import restrict
+from sandbox import syscalls as sys_
+from sandbox.channel import hear, say
+from sandbox.errors import SetupError
+from sandbox.inroot import Opened, make_file, open_in
+
+
+class Namespaces:
+    """The user and mount namespace of process 1, opened while it still lets others look."""
+
+    def __init__(self, pid: int) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        self.user = os.open(f"/proc/{pid}/ns/user", flags)
+        self.mount = os.open(f"/proc/{pid}/ns/mnt", flags)
+
+    def __enter__(self) -> "Namespaces":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.user)
+        os.close(self.mount)
+
+
+class Inside:
+    """A container's namespaces, its window, and what is attached: by name, the descriptor of its mount."""
+
+    def __init__(self, namespaces: Namespaces, window: int) -> None:
+        self.namespaces = namespaces
+        self.window = window
+        self.mounts: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for fd in (self.window, *self.mounts.values()):
+            os.close(fd)
+        self.mounts.clear()
+
+
+def attach(inside: Inside, name: str, target: str) -> None:
+    """Show the resource ``name`` read-only at ``target``, whose parents are made. Nothing happens when it is attached.
+
+    SetupError when it can't be shown there.
+    """
+    if name in inside.mounts:
+        return
+    # A descriptor for each.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard and len(inside.mounts) + 100 > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    def work() -> int:
+        with Opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside.window)) as file:
+            if not stat.S_ISREG(os.fstat(file.fd).st_mode):
+                raise OSError(22, "it is no plain file")
+            flags = sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC | sys_.AT_EMPTY_PATH
+            tree = sys_.open_tree("", flags, file.fd)
+        attributes = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
+        sys_.mount_setattr(tree, attributes=attributes, recursive=False)
+        with make_file("/", target) as place:
+            sys_.move_mount(tree, place.fd)
+        return tree
+
+    (fd,) = _do(inside, work, f"{target} can't be shown in the session")
+    inside.mounts[name] = fd
+
+
+def detach(inside: Inside, name: str, target: str) -> None:
+    """Take the resource ``name`` away, and the empty file at ``target`` that it was mounted on."""
+    fd = inside.mounts.get(name)
+    if fd is None:
+        return
+
+    def work() -> None:
+        # By descriptor it is this mount and no other. The host's /proc knows this process; the session's doesn't.
+        os.fchdir(proc)
+        sys_.umount2(f"self/fd/{fd}", sys_.MNT_DETACH)
+        folder, _, last = target.rpartition("/")
+        with suppress(OSError), Opened(open_in("/", folder or "/", os.O_PATH | os.O_DIRECTORY)) as parent:
+            left = os.stat(last, dir_fd=parent.fd, follow_symlinks=False)
+            if stat.S_ISREG(left.st_mode) and left.st_size == 0:
+                os.unlink(last, dir_fd=parent.fd)
+
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _do(inside, work, f"{target} can't be taken away")
+    finally:
+        os.close(proc)
+    os.close(inside.mounts.pop(name))
+
+
+def _do(inside: Inside, work: Callable[[], int | None], failure: str) -> tuple[int, ...]:
+    """Do ``work`` in the namespaces; the descriptor that it returns. SetupError when it fails."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        _be_inside(inside, work, theirs)
+    theirs.close()
+    with ours:
+        answer = hear(ours)
+    os.waitpid(pid, 0)
+    if answer is None:
+        raise SetupError(f"{failure}: a helper process ended")
+    words, fds = answer
+    if words != "done":
+        raise SetupError(f"{failure}: {words}")
+    return fds
+
+
+def _be_inside(inside: Inside, work: Callable[[], int | None], told: socket.socket) -> None:
+    try:
+        restrict.forbid_inspection()
+        sys_.setns(inside.namespaces.user, sys_.CLONE_NEWUSER)
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+        restrict.forbid_inspection()
+        sys_.setns(inside.namespaces.mount, sys_.CLONE_NEWNS)
+        os.umask(0o022)
+        fd = work()
+        say(told, "done", () if fd is None else (fd,))
+    except OSError as error:
+        say(told, f"{error.strerror or error}")
+    except Exception as error:  # told to the parent, which raises it
+        say(told, f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(0)

@@ -1,0 +1,345 @@
+"""The keeper of a running container, on the host's side: it makes process 1 and stays until the end.
+
+It holds the container's lock, what the container stands on, its way out, and a handle on its namespaces for what is
+changed while it runs. When it dies, the kernel kills process 1 and with it everything in the container.
+
+Orders come over connections to the socket ``keeper`` in the container's directory, a word each: ``wait`` is answered
+``serving``; ``attach`` and ``detach`` (with the name, then the target) ``done`` or ``failed``; ``stop SECONDS``
+``stopped``, when all processes are gone and the lock is free. A connection that ends without an answer tells of the
+keeper's death.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
+
+from netpolicy.hostproxy import read_proxies
+from netpolicy.policy import listening_ports
+from sandbox import ground, launch, trust
+from sandbox.begin import begin
+from sandbox.channel import hear, say
+from sandbox.containers import attach, directory, serve
+from sandbox.containers.directory import Folder, Place
+from sandbox.containers.spec import WINDOW, ContainerSpec
+from sandbox.directory import layout
+from sandbox.egress import Egress
+from sandbox.errors import SetupError
+from sandbox.inroot import Opened
+from sandbox.netns import Listening
+from sandbox.spec import SESSION, HostMount, RunSpec
+
+_BACKLOG = 512
+
+
+class BusyError(Exception):
+    """Another keeper has the container."""
+
+
+class Options(NamedTuple):
+    """``environment``: that of whoever asks, for certificates and the proxy that the host gets out by. ``linger_s``:
+    how long the container runs with no process in it; None for ever."""
+
+    environment: Mapping[str, str]
+    linger_s: float | None
+
+
+class _Keeper:
+    """The state of one running container between two turns of the loop."""
+
+    def __init__(
+        self, place: Place, running: launch.Running, egress: Egress, control: socket.socket, wake: int
+    ) -> None:
+        self.place = place
+        self.running = running
+        self.egress = egress
+        self.control = control
+        self.wake = wake
+        self.inside: attach.Inside | None = None
+        self.clients: dict[int, socket.socket] = {}
+        self.waiting: list[socket.socket] = []
+        self.serving = False
+        self.idle_since: float | None = None
+        self.deadline: float | None = None
+        self.gone = False
+
+
+def keep(place: Place, options: Options, reply: socket.socket) -> None:
+    """Run the container until it ends. ``reply`` gets ``serving`` once it takes commands.
+
+    BusyError when another keeper has it; HostError, SetupError or InputError when it can't be started.
+    """
+    lock = directory.lock(place)
+    if lock is None:
+        raise BusyError
+    with ExitStack() as stack:
+        # What is opened last goes first, the lock almost at the end: who is told that it stopped finds it free.
+        waiting: list[socket.socket] = []
+        stack.callback(_answer_all, waiting, "stopped")
+        stack.callback(os.close, lock)
+        stack.callback(directory.note_process1, lock, 0)
+        folder = stack.enter_context(Folder(place))
+        control = stack.enter_context(_listen(folder, "keeper"))
+        orders = stack.enter_context(_listen(folder, "exec"))
+        stack.callback(_unlink, folder, "keeper", "exec")
+        spec = directory.read_spec(place)
+        begun = stack.enter_context(begin(serve.become))
+        running = stack.enter_context(launch.claim(begun, place.ids))
+        directory.note_process1(lock, running.pid)
+        # Later it lets nobody look.
+        namespaces = stack.enter_context(attach.Namespaces(running.pid))
+        directory.clear_work(place)
+        _hold(stack, spec)
+        _start(stack, place, spec, options, running, orders)
+        orders.close()
+        egress = stack.enter_context(_way_out(stack, place, spec, options))
+        wake = stack.enter_context(_Terminated())
+        keeper = _Keeper(place, running, egress, control, wake.read)
+        keeper.waiting = waiting
+        _await_serving(keeper, namespaces)
+        stack.callback(_close_inside, keeper)
+        for attached in directory.read_attached(place):
+            assert keeper.inside is not None
+            attach.attach(keeper.inside, attached.name, attached.target)
+        say(reply, "serving")
+        reply.close()
+        _settle(options)
+        while not keeper.gone:
+            _turn(keeper, options.linger_s)
+        running.kill()
+        egress.finish()
+
+
+def _answer_all(waiting: list[socket.socket], words: str) -> None:
+    for each in waiting:
+        with suppress(OSError):
+            say(each, words)
+        each.close()
+
+
+def _listen(folder: Folder, name: str) -> socket.socket:
+    _unlink(folder, name)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener.bind(folder.short(name))
+    os.chmod(folder.short(name), 0o600)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _unlink(folder: Folder, *names: str) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder.fd)
+
+
+def _hold(stack: ExitStack, spec: ContainerSpec) -> None:
+    if spec.held:
+        from pkgcache.store import hold
+
+        stack.enter_context(hold(spec.held))
+
+
+def run_spec(place: Place, spec: ContainerSpec, environment: Mapping[str, str]) -> RunSpec:
+    """The container as a session."""
+    own = tuple(
+        HostMount(f"{place.path}/repositories/{each.name}", each.target, True, SESSION)
+        for each in spec.repositories
+    )
+    return RunSpec(
+        root=spec.root,
+        command=(),
+        environment=spec.environment,
+        network=spec.policy.mode,
+        listeners=listening_ports(spec.policy),
+        workdir=spec.workdir,
+        mounts=(HostMount(f"{place.path}/resources", WINDOW, writable=False), *spec.mounts, *own),
+        ca_bundle=trust.session_bundle(place.data, environment, spec.policy.mode),
+    )
+
+
+def _start(
+    stack: ExitStack,
+    place: Place,
+    spec: ContainerSpec,
+    options: Options,
+    running: launch.Running,
+    orders: socket.socket,
+) -> None:
+    session = run_spec(place, spec, options.environment)
+    prepared = launch.prepare(session, place.ids, place.data, layout(place.path))
+    if prepared.steps:
+        stack.callback(os.close, ground.use(prepared.ground, place.ids, prepared.steps))
+    launch.set_up(
+        running,
+        session,
+        place.ids,
+        f"{place.path}/root",
+        prepared.plan,
+        filter_=launch.load_filter(place.data, place.ids, session),
+        given=(orders.fileno(),),
+        window=WINDOW,
+    )
+
+
+def _way_out(stack: ExitStack, place: Place, spec: ContainerSpec, options: Options) -> Egress:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    log = stack.enter_context(Opened(os.open(f"{place.path}/egress.jsonl", flags, 0o600)))
+    return Egress(spec.policy, place.id, log.fd, place.data, read_proxies(options.environment))
+
+
+class _Terminated:
+    """SIGTERM, which asks for an end in good order, as a descriptor that becomes readable."""
+
+    def __init__(self) -> None:
+        self.read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def __enter__(self) -> "_Terminated":
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self.read)
+        os.close(self._write)
+
+
+def _await_serving(keeper: _Keeper, namespaces: attach.Namespaces) -> None:
+    while not keeper.serving:
+        message = hear(keeper.running.channel)
+        if message is None:
+            raise SetupError("the container ended while it was being set up")
+        _heed(keeper, message, namespaces)
+
+
+def _heed(
+    keeper: _Keeper, message: tuple[str, tuple[int, ...]], namespaces: attach.Namespaces | None = None
+) -> None:
+    """Take one message of process 1's: text, by a process that shares its namespace with strangers."""
+    words, fds = message
+    kind, _, rest = words.partition(" ")
+    if kind == "listening" and not keeper.serving:
+        entries = [word.split(":") for word in rest.split()]
+        listening = [Listening(role, int(port), int(family)) for role, port, family in entries]
+        keeper.egress.take(listening, fds)
+        return
+    if kind == "window" and namespaces is not None and keeper.inside is None:
+        keeper.inside = attach.Inside(namespaces, fds[0])
+        return
+    for fd in fds:
+        os.close(fd)
+    if kind == "serving":
+        keeper.serving = True
+    elif kind == "busy":
+        keeper.idle_since = None
+    elif kind == "idle":
+        keeper.idle_since = time.monotonic()
+    elif kind == "failed":
+        raise SetupError(f"setting up the container failed: {rest.partition(' ')[2]}")
+
+
+def _settle(options: Options) -> None:
+    """What was needed to start is not needed to wait: let the parent's pages be shared as long as possible."""
+    del options
+    gc.collect()
+    gc.freeze()
+
+
+def _close_inside(keeper: _Keeper) -> None:
+    if keeper.inside is not None:
+        keeper.inside.close()
+
+
+def _turn(keeper: _Keeper, linger_s: float | None) -> None:
+    poll = select.poll()
+    for fd in (keeper.wake, keeper.running.pidfd, keeper.running.channel.fileno(), keeper.control.fileno()):
+        poll.register(fd, select.POLLIN)
+    for fd in (*keeper.clients, *keeper.egress.waiting_fds()):
+        poll.register(fd, select.POLLIN)
+    proxy = keeper.egress.control_fd()
+    if proxy is not None:
+        poll.register(proxy, select.POLLIN)
+    ready = {fd for fd, _ in poll.poll(_wait_ms(keeper, linger_s))}
+    if proxy is not None and proxy in ready:
+        keeper.egress.bury()
+    elif ready.intersection(keeper.egress.waiting_fds()):
+        keeper.egress.start()
+    if keeper.running.channel.fileno() in ready:
+        message = hear(keeper.running.channel)
+        if message is None:
+            keeper.gone = True
+            return
+        _heed(keeper, message)
+    if keeper.wake in ready or keeper.running.pidfd in ready:
+        keeper.gone = True
+        return
+    if keeper.control.fileno() in ready:
+        client, _ = keeper.control.accept()
+        keeper.clients[client.fileno()] = client
+    for fd in ready.intersection(keeper.clients):
+        _serve(keeper, keeper.clients[fd])
+    _keep_time(keeper, linger_s)
+
+
+def _wait_ms(keeper: _Keeper, linger_s: float | None) -> float | None:
+    ends = [keeper.deadline] if keeper.deadline is not None else []
+    if linger_s is not None and keeper.idle_since is not None:
+        ends.append(keeper.idle_since + linger_s)
+    return max(0.0, min(ends) - time.monotonic()) * 1000 + 1 if ends else None
+
+
+def _keep_time(keeper: _Keeper, linger_s: float | None) -> None:
+    now = time.monotonic()
+    if keeper.deadline is not None and now >= keeper.deadline:
+        keeper.gone = True
+    if linger_s is not None and keeper.idle_since is not None and now >= keeper.idle_since + linger_s:
+        keeper.idle_since = None
+        with suppress(OSError):
+            say(keeper.running.channel, "leave")
+
+
+def _serve(keeper: _Keeper, client: socket.socket) -> None:
+    message = hear(client)
+    if message is None:
+        del keeper.clients[client.fileno()]
+        client.close()
+        return
+    words, fds = message
+    for fd in fds:
+        os.close(fd)
+    kind, _, rest = words.partition(" ")
+    with suppress(OSError):
+        if kind == "wait":
+            say(client, "serving")
+        elif kind == "stop":
+            _begin_end(keeper, client, float(rest))
+        elif kind in ("attach", "detach"):
+            say(client, _change(keeper, kind, *rest.split(" ", 1)))
+
+
+def _change(keeper: _Keeper, kind: str, name: str, target: str) -> str:
+    assert keeper.inside is not None
+    try:
+        if kind == "attach":
+            attach.attach(keeper.inside, name, target)
+        else:
+            attach.detach(keeper.inside, name, target)
+    except SetupError as error:
+        return f"failed {error}"
+    return "done"
+
+
+def _begin_end(keeper: _Keeper, client: socket.socket, grace_s: float) -> None:
+    """End the container: at once, or as soon as its processes did as SIGTERM asks."""
+    del keeper.clients[client.fileno()]
+    keeper.waiting.append(client)
+    if grace_s > 0:
+        say(keeper.running.channel, "end")
+        keeper.deadline = time.monotonic() + grace_s
+    else:
+        keeper.gone = True

@@ -1,0 +1,294 @@
+"""What process 1 of a container does once it is set up: it takes commands, starts them, and tells how they end.
+
+Each comes over a connection of its own (sandbox.containers.orders) and is a child of this process, so that it stands
+behind the same walls and has no more rights. From here on nothing is read from the session's files: its code owns
+them.
+"""
+
+import errno
+import fcntl
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import termios
+import warnings
+from typing import NoReturn
+
+from sandbox.channel import hear, say
+from sandbox.containers.orders import Order, decode
+from sandbox.descriptors import close_all_but
+from sandbox.process1 import Inside, run
+from sandbox.setup import NOT_FOUND, TerminalSettings
+
+_TIOCGPTPEER = 0x5441
+_TIOCSPTLCK = 0x40045431
+_MOST_TASKS = 1024
+# os.execvpe imports it, when that is no longer possible.
+_LOADED = (warnings,)
+
+
+def become(channel_fd: int) -> NoReturn:
+    """Be process 1 of a container. The first descriptor of its set-up is the socket that it takes commands on."""
+    run(channel_fd, _serve)
+
+
+class _Task:
+    """One connection: ``pid`` of its command, 0 before; ``told`` tells why it could not be executed; ``ended`` holds
+    its last words until the first ones are said."""
+
+    __slots__ = ("connection", "ended", "pid", "told")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.pid = 0
+        self.told = -1
+        self.ended = ""
+
+
+class _Service:
+    """All that process 1 looks after."""
+
+    def __init__(self, inside: Inside, channel: socket.socket, listener: socket.socket, waker: int) -> None:
+        self.environment = dict(inside.setup.command.environment)
+        self.workdir = inside.setup.command.workdir
+        self.channel = channel
+        self.listener = listener
+        self.tasks: dict[int, _Task] = {}
+        self.told: dict[int, _Task] = {}
+        self.poll = select.poll()
+        for fd in (channel.fileno(), listener.fileno(), waker):
+            self.poll.register(fd, select.POLLIN)
+        self.idle = False
+        self.ending = False
+
+
+def _serve(inside: Inside, channel: socket.socket) -> int:
+    listener = socket.socket(fileno=inside.fds[0])
+    close_all_but((0, 1, 2, channel.fileno(), listener.fileno()))
+    listener.setblocking(False)
+    # A module that is loaded from now on would come from the session's files.
+    sys.meta_path.clear()
+    sys.path.clear()
+    gc.freeze()
+    wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    service = _Service(inside, channel, listener, wake)
+    say(channel, "serving")
+    while True:
+        empty = _reap(service)
+        if empty and service.ending:
+            return 0
+        _tell_whether_idle(service, empty and not service.tasks)
+        for fd, _ in service.poll.poll():
+            if fd == wake:
+                os.read(wake, 4096)
+            elif fd == listener.fileno():
+                _accept(service)
+            elif fd == channel.fileno():
+                if not _obey_keeper(service):
+                    return 0
+            elif fd in service.told:
+                _tell_start(service, service.told[fd])
+            elif fd in service.tasks:
+                _obey(service, service.tasks[fd])
+
+
+def _tell_whether_idle(service: _Service, idle: bool) -> None:
+    if idle != service.idle:
+        service.idle = idle
+        say(service.channel, "idle" if idle else "busy")
+
+
+def _obey_keeper(service: _Service) -> bool:
+    """Do what the keeper says; False when there is nothing left to do."""
+    message = hear(service.channel)
+    if message is None:
+        return False
+    if message[0] == "leave":
+        # Whoever is waiting to be taken is served; the others find nobody, and start the container again.
+        _accept(service)
+        return bool(service.tasks) or not _reap(service)
+    if message[0] == "end":
+        service.ending = True
+        service.poll.unregister(service.listener)
+        service.listener.close()
+        try:
+            os.kill(-1, signal.SIGTERM)
+            os.kill(-1, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+    return True
+
+
+def _accept(service: _Service) -> None:
+    while len(service.tasks) < _MOST_TASKS:
+        try:
+            connection, _ = service.listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in (errno.ECONNABORTED, errno.EINTR):
+                continue
+            return
+        connection.setblocking(False)
+        task = _Task(connection)
+        service.tasks[connection.fileno()] = task
+        service.poll.register(connection, select.POLLIN)
+
+
+def _obey(service: _Service, task: _Task) -> None:
+    try:
+        message = hear(task.connection)
+    except BlockingIOError:
+        # It has the number of one that was closed in the same turn.
+        return
+    if message is None:
+        _forget(service, task)
+        _signal(task, signal.SIGKILL)
+        return
+    words, fds = message
+    try:
+        if words == "exec" and not task.pid:
+            _take(service, task, fds)
+        elif words.startswith("signal "):
+            _signal(task, int(words[7:]))
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _take(service: _Service, task: _Task, fds: tuple[int, ...]) -> None:
+    with open(fds[0], "rb", closefd=False) as file:
+        order = decode(file.read())
+    _say(task, "taken")
+    terminal = None
+    try:
+        if order.terminal is not None:
+            terminal = _open_terminal(order.terminal, task)
+        stdio = tuple(terminal if place is None else fds[1 + place] for place in order.places)
+        told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        pid = os.fork()
+        if pid == 0:
+            _execute(service, order, stdio, terminal, tell)
+        os.close(tell)
+        task.pid, task.told = pid, told
+        service.told[told] = task
+        service.poll.register(told, select.POLLIN)
+    except OSError as error:
+        _say(task, f"unrunnable {error.errno} start")
+        _say(task, f"exited {NOT_FOUND} 0 0 0 0")
+        _forget(service, task)
+    finally:
+        if terminal is not None:
+            os.close(terminal)
+
+
+def _open_terminal(settings: TerminalSettings, task: _Task) -> int:
+    # This node can't be replaced, as /dev/ptmx can; and the other end is had without a path.
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, b"\0\0\0\0")
+        terminal = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if settings.attributes is not None:
+            termios.tcsetattr(terminal, termios.TCSANOW, settings.attributes)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, settings.size)
+        say(task.connection, "terminal", (master,))
+    finally:
+        os.close(master)
+    return terminal
+
+
+def _execute(
+    service: _Service, order: Order, stdio: tuple[int | None, ...], terminal: int | None, tell: int
+) -> NoReturn:
+    try:
+        where = "start"
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            if terminal is not None:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+            for target, source in enumerate(stdio):
+                assert source is not None
+                os.dup2(source, target)
+            where = "chdir"
+            os.chdir(service.workdir if order.workdir is None else order.workdir)
+            where = "exec"
+            environment = {**service.environment, **dict(order.environment)}
+            if "/" in order.arguments[0]:
+                os.execve(order.arguments[0], order.arguments, environment)
+            os.execvpe(order.arguments[0], order.arguments, environment)
+        except OSError as error:
+            os.write(tell, f"{error.errno} {where}".encode())
+        except ValueError:
+            os.write(tell, f"{errno.EINVAL:d} {where}".encode())
+    finally:
+        os._exit(NOT_FOUND)
+
+
+def _tell_start(service: _Service, task: _Task) -> None:
+    """Say that the command runs, or why it doesn't."""
+    failure = os.read(task.told, 100).decode()
+    service.poll.unregister(task.told)
+    del service.told[task.told]
+    os.close(task.told)
+    task.told = -1
+    _say(task, f"unrunnable {failure}" if failure else f"started {task.pid}")
+    if task.ended:
+        _finish(service, task)
+
+
+def _reap(service: _Service) -> bool:
+    """Bury the dead; True when no process but this one is left."""
+    by_pid: dict[int, _Task] = {}
+    while True:
+        try:
+            pid, status, used = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        if pid == 0:
+            return False
+        by_pid = by_pid or {task.pid: task for task in (*service.tasks.values(), *service.told.values())}
+        task = by_pid.get(pid)
+        if task is None:
+            continue
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        task.ended = f"exited {code} {number} {used.ru_utime:.6f} {used.ru_stime:.6f} {used.ru_maxrss}"
+        if task.told < 0:
+            _finish(service, task)
+
+
+def _finish(service: _Service, task: _Task) -> None:
+    _say(task, task.ended)
+    _forget(service, task)
+
+
+def _forget(service: _Service, task: _Task) -> None:
+    if service.tasks.pop(task.connection.fileno(), None) is not None:
+        service.poll.unregister(task.connection)
+        task.connection.close()
+
+
+def _signal(task: _Task, number: int) -> None:
+    """Signal the command's process group, while its number can't be another's."""
+    if not task.pid or task.ended:
+        return
+    try:
+        os.killpg(task.pid, number)
+    except ProcessLookupError:
+        # It has not made its group yet.
+        os.kill(task.pid, number)
+
+
+def _say(task: _Task, words: str) -> None:
+    try:
+        say(task.connection, words)
+    except OSError:
+        # Whoever asked has gone; the connection's end is found next.
+        return
