@@ -125,6 +125,7 @@ TESTED_ELSEWHERE = {
     "sandbox.images": "builds of real layers, in tests/integration",
     "sandbox.launch": "whole sessions, in tests/sessions",
     "sandbox.managed.failures": "an exception class; under every refusal of tests/emulator",
+    "sandbox.managed.resource_bodies": "in tests/emulator/test_resources.py",
     "sandbox.managed.service": "under every request of tests/emulator",
     "sandbox.managed.toolsets": "with agents, in tests/emulator/test_agents.py",
     "sandbox.process1": "whole sessions, in tests/sessions",

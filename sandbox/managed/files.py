@@ -192,19 +192,24 @@ def delete(service: Service, file_id: str) -> Document:
     return {"id": file_id, "type": "file_deleted"}
 
 
-def copy(service: Service, file_id: str, session_id: str) -> Document:
-    """A copy of the file for a session, with an id of its own. To be called in the transaction that uses it.
-
-    The content is shared as a hard link: nothing writes to it, and neither copy goes with the other.
-    """
+def plan_copy(service: Service, file_id: str, session_id: str) -> Document:
+    """What a session's copy of the file is to be: a file with an id of its own. Nothing is made."""
     source = usable(service, file_id)
-    document = describe(
+    return describe(
         source["filename"],
         source["mime_type"],
         source["size_bytes"],
         session_id=session_id,
         downloadable=source["downloadable"],
     )
+
+
+def copy(service: Service, file_id: str, document: Document) -> None:
+    """Make the copy that was planned as ``document``. To be called in the transaction that uses it.
+
+    The content is shared as a hard link: nothing writes to it, and neither goes with the other.
+    """
+    usable(service, file_id)
     here, there = _path(service, file_id), _path(service, document["id"])
     try:
         try:
@@ -218,7 +223,6 @@ def copy(service: Service, file_id: str, session_id: str) -> Document:
     except OSError as error:
         raise _unwritable(service, error) from error
     insert(service, document)
-    return document
 
 
 def discard(service: Service, ids: tuple[str, ...]) -> None:

@@ -276,8 +276,9 @@ def test_what_a_killed_process_left_is_swept(service: Service, empty_data_dir: P
 
 def test_a_session_s_copy_is_a_file_of_its_own(service: Service) -> None:
     first = produced(service, b"x", "a.txt")
+    second = files.plan_copy(service, first, "sesn_1")
     with service.database.write():
-        second = files.copy(service, first, "sesn_1")
+        files.copy(service, first, second)
     assert second["scope"] == {"type": "session", "id": "sesn_1"}
     files.delete(service, first)
     content = files.open_content(service, second["id"])
