@@ -83,7 +83,7 @@ def list_bases(store: Store) -> tuple[BaseEntry, ...]:
             continue
         path = store.base(identity)
         entries.append(
-            BaseEntry(record, path, standing(store, record), in_use(path), by_base.get(identity, 0))
+            BaseEntry(record, path, standing(store, record), in_use(store, path), by_base.get(identity, 0))
         )
     return tuple(
         sorted(entries, key=lambda entry: (entry.record.name, not entry.current, entry.record.created))
@@ -112,7 +112,7 @@ def remove_base(store: Store, name: str, *, remove: Remove) -> tuple[str, ...]:
         raise InputError(f"there is no base '{name}'", "see: sandboxctl base list")
     keys = [key for key, base in _layers(store) if base == record.id]
     for path in (store.base(record.id), *map(store.layer, keys)):
-        if in_use(path):
+        if in_use(store, path):
             raise StoreError(
                 f"the base '{name}' is in use by a running session or build",
                 "end the sessions that use it, then try again",

@@ -68,7 +68,7 @@ def _one(store: Store, identity: str, kind: str) -> Kept | None:
         if not os.path.isdir(path):
             return None
         used, size = 0.0, 0
-    blank = Kept(identity, kind, "?", (), "", "", "", size, used, in_use(path), False, path)
+    blank = Kept(identity, kind, "?", (), "", "", "", size, used, in_use(store, path), False, path)
     try:
         if kind == BASE:
             base = read_record(store, identity)

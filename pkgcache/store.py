@@ -16,6 +16,8 @@
   process that died, and the next `sweep` removes it.
 - Who uses a base or a layer holds a shared flock on its directory; removal needs an exclusive one, and is
   refused otherwise. When it was last used is the directory's time of change.
+- Who needs one for longer than a process lives says so where `Store.needed` looks, before it asks for a lease, and
+  keeps the lease until that can be found. Removal looks there while it has its exclusive lock.
 
 The root belongs to one mapping of ids: files in it are owned by whatever ids sessions run as.
 """
@@ -47,14 +49,20 @@ def _myself(work: Callable[[], None]) -> None:
     work()
 
 
+def _nothing() -> frozenset[str]:
+    return frozenset()
+
+
 class Store(NamedTuple):
     """`path` is the versioned directory; nothing is read or made until something is asked of it.
 
     `as_owner` does work that has to read what is kept; the caller does it itself where files have no other owner.
+    `needed` gives what is needed for longer than a process lives: "bases/ID" and "layers/KEY".
     """
 
     path: str
     as_owner: AsOwner = _myself
+    needed: Callable[[], frozenset[str]] = _nothing
 
     def names(self) -> str:
         return f"{self.path}/names"
@@ -80,9 +88,11 @@ class Store(NamedTuple):
         )
 
 
-def open_store(root: str, as_owner: AsOwner = _myself) -> Store:
+def open_store(
+    root: str, as_owner: AsOwner = _myself, needed: Callable[[], frozenset[str]] = _nothing
+) -> Store:
     """The store beneath `root`, a directory that belongs to one mapping of ids. Does no I/O."""
-    return Store(os.path.join(os.path.abspath(root), VERSION), as_owner)
+    return Store(os.path.join(os.path.abspath(root), VERSION), as_owner, needed)
 
 
 def create(store: Store) -> None:
@@ -324,8 +334,15 @@ def _link(store: Store, directory: str, name: str, target: str) -> None:
         raise explain(error, store) from error
 
 
-def in_use(path: str) -> bool:
-    """Whether somebody holds this directory of the store."""
+def lasting_name(path: str) -> str:
+    """What a base or a layer is called where `Store.needed` looks, whatever the data directory is called today."""
+    return "/".join(path.rstrip("/").split("/")[-2:])
+
+
+def in_use(store: Store, path: str) -> bool:
+    """Whether somebody holds this directory of the store, or needs it."""
+    if lasting_name(path) in store.needed():
+        return True
     try:
         os.close(_lock_directory(path, _SOLE))
     except BlockingIOError:
@@ -350,6 +367,11 @@ def discard(store: Store, target: str, remove: Remove, *, unless: Callable[[], b
     except OSError as error:
         raise explain(error, store) from error
     try:
+        if lasting_name(target) in store.needed():
+            raise StoreError(
+                f"{os.path.basename(target)} is what a session that is kept stands on",
+                "delete the sessions that use it, then try again",
+            )
         if unless():
             return False
         doomed, doomed_fd = _new_directory(store)

@@ -29,7 +29,12 @@ def store(data: str, ids: IdMap) -> "Store":
 
         as_session_root(ids, work)
 
-    return open_store(f"{data}/store/{ids.name}", as_owner)
+    def needed() -> frozenset[str]:
+        from sandbox.containers.directory import held
+
+        return held(data, ids)
+
+    return open_store(f"{data}/store/{ids.name}", as_owner, needed)
 
 
 def default_base(wanted: Wanted) -> str:

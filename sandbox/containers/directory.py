@@ -3,7 +3,7 @@
 ``<data>/containers/<ids>/<id>/`` holds what a session's directory does (sandbox.directory), and
 
     spec          the specification (sandbox.containers.record)
-    held          the directories of the package store that it stands on, one a line
+    held          what of the package store it stands on, one a line
     attached      the files that are attached, as a list
     resources/    those files, by their names
     repositories/ directories that the session writes to, by their names
@@ -66,7 +66,7 @@ def place_of(data: str, ids: IdMap, id_: str) -> Place:
 
 def create(place: Place, spec: ContainerSpec) -> None:
     """Make the container's directory. InputError when there is one; StoreError when what it stands on is gone."""
-    from pkgcache.store import hold
+    from pkgcache.store import hold, lasting_name
 
     try:
         parent = directory_for(place.data, "containers", place.ids)
@@ -81,7 +81,7 @@ def create(place: Place, spec: ContainerSpec) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Who prunes looks here while nobody can begin to hold a layer, and the layers are held until this directory
         # has its name: so either this is found, or the layer is found gone.
-        _write(f"{path}/held", "".join(f"{each}\n" for each in spec.held))
+        _write(f"{path}/held", "".join(f"{lasting_name(each)}\n" for each in spec.held))
         with hold(spec.held):
             _fill(path, place.ids, spec)
             try:
@@ -296,7 +296,7 @@ def _sweep(path: str, ids: IdMap, remover: Remover) -> bool:
 
 
 def held(data: str, ids: IdMap) -> frozenset[str]:
-    """The directories of the package store that containers stand on, running or not."""
+    """What of the package store containers stand on, running or not (see pkgcache.store.lasting_name)."""
     found: set[str] = set()
     parent = os.path.join(data, "containers", ids.name)
     for name in _everything(data, ids):

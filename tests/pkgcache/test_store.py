@@ -106,11 +106,11 @@ def test_a_place_that_can_not_be_written_is_told_with_its_name(tmp_path: Path) -
 def test_a_leased_layer_is_not_removed_and_a_free_one_is(store: Store) -> None:
     path = layer(store)
     with hold([path]):
-        assert in_use(path)
+        assert in_use(store, path)
         with pytest.raises(StoreError, match="in use"):
             discard(store, path, remove)
         assert os.path.isdir(path)
-    assert not in_use(path)
+    assert not in_use(store, path)
     assert discard(store, path, remove)
     assert not os.path.exists(path)
     assert os.listdir(f"{store.path}/work") == []
@@ -122,7 +122,7 @@ def test_looking_whether_a_layer_is_in_use_never_keeps_anybody_from_it(store: St
 
     def looking() -> None:
         while not stop.is_set():
-            in_use(path)
+            in_use(store, path)
 
     lookers = [threading.Thread(target=looking) for _ in range(2)]
     for looker in lookers:
@@ -148,8 +148,18 @@ def test_a_lease_counts_as_use_unless_it_is_only_for_looking(store: Store) -> No
 def test_nothing_is_removed_that_came_to_be_needed(store: Store) -> None:
     path = layer(store)
     assert not discard(store, path, remove, unless=lambda: True)
-    assert os.path.isdir(path) and not in_use(path)
+    assert os.path.isdir(path) and not in_use(store, path)
     assert discard(store, path, remove, unless=lambda: False)
+
+
+def test_what_is_needed_for_longer_stays_though_nobody_holds_it(store: Store) -> None:
+    path = layer(store)
+    keeping = store._replace(needed=lambda: frozenset({"layers/key"}))
+    assert in_use(keeping, path)
+    with pytest.raises(StoreError, match="stands on"):
+        discard(keeping, path, remove)
+    assert not in_use(store._replace(needed=lambda: frozenset({"layers/other"})), path)
+    assert discard(store, path, remove)
 
 
 def test_another_layer_may_be_chosen_for_the_same_inputs_while_it_is_there(store: Store) -> None:
@@ -164,14 +174,14 @@ def test_another_layer_may_be_chosen_for_the_same_inputs_while_it_is_there(store
 def test_many_may_lease_one_layer(store: Store) -> None:
     path = layer(store)
     with hold([path]), hold([path]):
-        assert in_use(path)
+        assert in_use(store, path)
 
 
 def test_a_lease_on_something_removed_says_what_to_do(store: Store) -> None:
     with pytest.raises(StoreError, match="was removed") as refused:
         hold([layer(store), store.layer("gone")])
     assert "again" in refused.value.hint
-    assert not in_use(store.layer("key"))
+    assert not in_use(store, store.layer("key"))
 
 
 def test_removing_what_is_not_there_is_no_error(store: Store) -> None:
@@ -181,10 +191,10 @@ def test_removing_what_is_not_there_is_no_error(store: Store) -> None:
 def test_another_processs_lease_counts_and_ends_with_it_however_it_ends(store: Store) -> None:
     path = layer(store)
     with another_process(HOLD, path) as process:
-        assert in_use(path)
+        assert in_use(store, path)
         process.send_signal(signal.SIGKILL)
         process.wait(20)
-        assert not in_use(path)
+        assert not in_use(store, path)
 
 
 def test_a_work_place_is_gone_after_success_and_after_failure(store: Store) -> None:
