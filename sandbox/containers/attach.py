@@ -9,13 +9,14 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
 from sandbox import restrict
 from sandbox import syscalls as sys_
 from sandbox.channel import hear, say
+from sandbox.containers.spec import Attachment
 from sandbox.errors import SetupError
 from sandbox.inroot import Opened, make_file, open_in
 
@@ -53,37 +54,43 @@ class Inside:
         self.mounts.clear()
 
 
-def attach(inside: Inside, name: str, target: str) -> None:
-    """Show the resource ``name`` read-only at ``target``, whose parents are made. Nothing happens when it is attached.
+def attach(inside: Inside, wanted: tuple[Attachment, ...]) -> None:
+    """Show resources read-only at their targets, whose parents are made; those that are attached are passed over.
 
-    SetupError when it can't be shown there.
+    SetupError names the first that can't be shown; those before it are.
     """
-    if name in inside.mounts:
+    new = [each for each in wanted if each.name not in inside.mounts]
+    if not new:
         return
     # A descriptor for each.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard and len(inside.mounts) + 100 > soft:
+    if soft < hard and len(inside.mounts) + len(new) + 100 > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-    def work() -> int:
-        with Opened(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside.window)) as file:
-            if not stat.S_ISREG(os.fstat(file.fd).st_mode):
-                raise OSError(22, "it is no plain file")
-            flags = sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC | sys_.AT_EMPTY_PATH
-            tree = sys_.open_tree("", flags, file.fd)
-        attributes = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
-        sys_.mount_setattr(tree, attributes=attributes, recursive=False)
-        with make_file("/", target) as place:
-            sys_.move_mount(tree, place.fd)
-        return tree
-
-    (fd,) = _do(inside, work, f"{target} can't be shown in the session")
-    inside.mounts[name] = fd
+    works = [lambda each=each: _show(inside, each) for each in new]
+    answers = _do(inside, works)
+    for each, (words, fds) in zip(new, answers, strict=False):
+        if words != "done":
+            raise SetupError(f"{each.target} can't be shown in the session: {words}")
+        inside.mounts[each.name] = fds[0]
 
 
-def detach(inside: Inside, name: str, target: str) -> None:
-    """Take the resource ``name`` away, and the empty file at ``target`` that it was mounted on."""
-    fd = inside.mounts.get(name)
+def _show(inside: Inside, attachment: Attachment) -> int:
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    with Opened(os.open(attachment.name, flags, dir_fd=inside.window)) as file:
+        if not stat.S_ISREG(os.fstat(file.fd).st_mode):
+            raise OSError(22, "it is no plain file")
+        cloned = sys_.OPEN_TREE_CLONE | sys_.OPEN_TREE_CLOEXEC | sys_.AT_EMPTY_PATH
+        tree = sys_.open_tree("", cloned, file.fd)
+    attributes = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
+    sys_.mount_setattr(tree, attributes=attributes, recursive=False)
+    with make_file("/", attachment.target) as place:
+        sys_.move_mount(tree, place.fd)
+    return tree
+
+
+def detach(inside: Inside, attachment: Attachment) -> None:
+    """Take a resource away, and the empty file at its target that it was mounted on. SetupError when that fails."""
+    fd = inside.mounts.get(attachment.name)
     if fd is None:
         return
 
@@ -91,7 +98,7 @@ def detach(inside: Inside, name: str, target: str) -> None:
         # By descriptor it is this mount and no other. The host's /proc knows this process; the session's doesn't.
         os.fchdir(proc)
         sys_.umount2(f"self/fd/{fd}", sys_.MNT_DETACH)
-        folder, _, last = target.rpartition("/")
+        folder, _, last = attachment.target.rpartition("/")
         with suppress(OSError), Opened(open_in("/", folder or "/", os.O_PATH | os.O_DIRECTORY)) as parent:
             left = os.stat(last, dir_fd=parent.fd, follow_symlinks=False)
             if stat.S_ISREG(left.st_mode) and left.st_size == 0:
@@ -99,31 +106,36 @@ def detach(inside: Inside, name: str, target: str) -> None:
 
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _do(inside, work, f"{target} can't be taken away")
+        ((words, _),) = _do(inside, [work])
     finally:
         os.close(proc)
-    os.close(inside.mounts.pop(name))
+    if words != "done":
+        raise SetupError(f"{attachment.target} can't be taken away: {words}")
+    os.close(inside.mounts.pop(attachment.name))
 
 
-def _do(inside: Inside, work: Callable[[], int | None], failure: str) -> tuple[int, ...]:
-    """Do ``work`` in the namespaces; the descriptor that it returns. SetupError when it fails."""
+Work = Callable[[], int | None]
+
+
+def _do(inside: Inside, works: Sequence[Work]) -> list[tuple[str, tuple[int, ...]]]:
+    """Do ``works`` in the namespaces, up to the first that fails: for each ``done``, with the descriptor that it
+    returned, or why not."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _be_inside(inside, work, theirs)
+        _be_inside(inside, works, theirs)
     theirs.close()
+    answers: list[tuple[str, tuple[int, ...]]] = []
     with ours:
-        answer = hear(ours)
+        while (answer := hear(ours)) is not None:
+            answers.append(answer)
     os.waitpid(pid, 0)
-    if answer is None:
-        raise SetupError(f"{failure}: a helper process ended")
-    words, fds = answer
-    if words != "done":
-        raise SetupError(f"{failure}: {words}")
-    return fds
+    if len(answers) < len(works) and (not answers or answers[-1][0] == "done"):
+        answers.append(("a helper process ended", ()))
+    return answers
 
 
-def _be_inside(inside: Inside, work: Callable[[], int | None], told: socket.socket) -> None:
+def _be_inside(inside: Inside, works: Sequence[Work], told: socket.socket) -> None:
     try:
         restrict.forbid_inspection()
         sys_.setns(inside.namespaces.user, sys_.CLONE_NEWUSER)
@@ -132,8 +144,11 @@ def _be_inside(inside: Inside, work: Callable[[], int | None], told: socket.sock
         restrict.forbid_inspection()
         sys_.setns(inside.namespaces.mount, sys_.CLONE_NEWNS)
         os.umask(0o022)
-        fd = work()
-        say(told, "done", () if fd is None else (fd,))
+        for work in works:
+            fd = work()
+            say(told, "done", () if fd is None else (fd,))
+            if fd is not None:
+                os.close(fd)
     except OSError as error:
         say(told, f"{error.strerror or error}")
     except Exception as error:  # told to the parent, which raises it

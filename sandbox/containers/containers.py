@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 from sandbox import removal
 from sandbox.channel import say
-from sandbox.containers import directory, execution, requests
+from sandbox.containers import directory, execution, requests, resources
 from sandbox.containers.directory import Folder, NoContainerError, Place, until
 from sandbox.containers.execution import NOTHING, Exec, Given, NotTakenError
 from sandbox.containers.requests import Request
-from sandbox.containers.spec import Completed, ContainerSpec, Size
+from sandbox.containers.spec import Attachment, Completed, ContainerSpec, Size
 from sandbox.containers.starting import Alone, Asked, answer
 from sandbox.errors import HostError, SetupError
 from sandbox.idmap import IdMap
@@ -146,6 +146,40 @@ class Containers:
             directory.remove(place, lock, self._remove)
         finally:
             os.close(lock)
+
+    def attach(self, id_: str, name: str, source: str, target: str) -> None:
+        """Show the host's file ``source`` read-only at the path ``target`` of the container, now if it runs and from
+        then on whenever it starts. Its parents are made. ``name`` is for `detach`.
+
+        The container has a file of its own: a link where everybody may read the source, which must then never be
+        written again, and a copy otherwise. InputError when the file, the name or the path can't be used or is in use;
+        SetupError when the session has something there that is in the way.
+        """
+        place = self._place(id_)
+        new = Attachment(name, target)
+        with resources.changing(place):
+            added = resources.add(place, new, source)
+            told = self._order(place, f"attach {name} {target}")
+            if told not in (None, "done"):
+                if added:
+                    resources.drop(place, new)
+                raise SetupError(str(told).removeprefix("failed "), hint="use another path")
+
+    def detach(self, id_: str, name: str) -> None:
+        """Take an attached file away again; nothing happens when there is none by that name."""
+        place = self._place(id_)
+        with resources.changing(place):
+            found = resources.find(place, name)
+            if found is None:
+                return
+            told = self._order(place, f"detach {name} {found.target}")
+            if told not in (None, "done"):
+                raise SetupError(str(told).removeprefix("failed "), hint="stop the container first")
+            resources.drop(place, found)
+
+    def attached(self, id_: str) -> tuple[Attachment, ...]:
+        """What is attached."""
+        return directory.read_attached(self._place(id_))
 
     def ids_of_all(self) -> tuple[str, ...]:
         """The ids of all containers."""

@@ -26,7 +26,7 @@ from sandbox.begin import begin
 from sandbox.channel import hear, say
 from sandbox.containers import attach, directory, serve
 from sandbox.containers.directory import Folder, Place
-from sandbox.containers.spec import WINDOW, ContainerSpec
+from sandbox.containers.spec import WINDOW, Attachment, ContainerSpec
 from sandbox.directory import layout
 from sandbox.egress import Egress
 from sandbox.errors import SetupError
@@ -103,9 +103,8 @@ def keep(place: Place, options: Options, reply: socket.socket) -> None:
         keeper.waiting = waiting
         _await_serving(keeper, namespaces)
         stack.callback(_close_inside, keeper)
-        for attached in directory.read_attached(place):
-            assert keeper.inside is not None
-            attach.attach(keeper.inside, attached.name, attached.target)
+        assert keeper.inside is not None
+        attach.attach(keeper.inside, directory.read_attached(place))
         say(reply, "serving")
         reply.close()
         _settle(options)
@@ -326,9 +325,9 @@ def _change(keeper: _Keeper, kind: str, name: str, target: str) -> str:
     assert keeper.inside is not None
     try:
         if kind == "attach":
-            attach.attach(keeper.inside, name, target)
+            attach.attach(keeper.inside, (Attachment(name, target),))
         else:
-            attach.detach(keeper.inside, name, target)
+            attach.detach(keeper.inside, Attachment(name, target))
     except SetupError as error:
         return f"failed {error}"
     return "done"
