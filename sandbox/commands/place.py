@@ -1,12 +1,17 @@
 """Where the commands of ``sandboxctl`` find and keep things."""
 
 import os
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from sandbox import idmap, paths
 from sandbox.idmap import IdMap
+
+if TYPE_CHECKING:
+    from sandbox.managed.service import Service
 
 
 class Place(NamedTuple):
@@ -26,3 +31,16 @@ def prepared(context: click.Context) -> Place:
     place: Place = context.obj()
     paths.prepare(place.data, place.ids)
     return place
+
+
+@contextmanager
+def opened(context: click.Context) -> "Iterator[Service]":
+    """The records of what lasts, for this command."""
+    place = prepared(context)
+    from sandbox.managed.service import open_service
+
+    service = open_service(place.data, place.ids)
+    try:
+        yield service
+    finally:
+        service.close()

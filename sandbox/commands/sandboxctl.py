@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import bases, caches, envs, network, place, serving
+from sandbox.commands import bases, caches, envs, files, network, place, serving
 from sandbox.commands.failures import tell
 
 
@@ -59,6 +59,7 @@ def _colors() -> bool:
 main.add_command(bases.base)
 main.add_command(caches.cache)
 main.add_command(envs.env)
+main.add_command(files.file)
 main.add_command(network.why)
 main.add_command(network.policy)
 main.add_command(network.egress)
