@@ -60,6 +60,8 @@ class HttpConnection:
     def start(self) -> None:
         self._client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wall.reactor.watch(self._client.socket.fileno(), READ, self._on_client)
+        # Inside TLS the first request may have come with the handshake's last bytes.
+        self._on_client(READ)
 
     @property
     def unsent(self) -> bool:
@@ -115,6 +117,8 @@ class HttpConnection:
         self._touch()
         try:
             self._http.receive_data(data)
+            if data and self._client.ended:
+                self._http.receive_data(b"")
         except h11.RemoteProtocolError:
             # Bytes after the client said that it has no more to say.
             raise ConnectionResetError from None

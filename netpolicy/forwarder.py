@@ -36,7 +36,8 @@ def judge(wall: Wall, message: bytes) -> tuple[bytes | None, str]:
     except PeerError:
         return dns.answer(message, wall.names), ""
     name = presentation(query.labels)
-    if dns.is_local(query):
+    if dns.is_local(query) or wall.keyring.names(name):
+        # What is attached to a name is added by that name, wherever it may be rewritten to.
         return dns.answer(message, wall.names), ""
     verdict = decide(wall.policy, Request("dns", name, 53))
     if not verdict.allow:

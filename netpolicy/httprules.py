@@ -28,9 +28,14 @@ class Forward(NamedTuple):
 
 
 def read_request(
-    method: bytes, target: bytes, version: bytes, headers: Sequence[tuple[bytes, bytes]], port: int
+    method: bytes,
+    target: bytes,
+    version: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    port: int,
+    secure: bool = False,
 ) -> Forward:
-    """Find out the host of a request received on `port`; header names are in lower case.
+    """Find out the host of a request received on `port`; header names are in lower case. `secure`: inside TLS.
 
     PeerError when it is not certain, or when the connection would become something other than HTTP.
     """
@@ -42,12 +47,14 @@ def read_request(
     values = [value for name, value in headers if name == b"host"]
     if len(values) != 1:
         raise PeerError(f"the request has {len(values)} Host headers instead of one", "host-header")
-    host = _authority(values[0], port)
+    host = _authority(values[0], port, 443 if secure else 80)
     path = target
     if target == b"*":
         if method != b"OPTIONS":
             raise PeerError("the request's target is malformed", "bad-target")
     elif not target.startswith(b"/"):
+        if secure:
+            raise PeerError("the request's target is no path", "bad-target")
         path = _absolute(target, host, port, method)
     _refuse_upgrades(headers)
     return Forward(host, path, _forwarded(headers))
@@ -120,7 +127,7 @@ def _absolute(target: bytes, host: str, port: int, method: bytes) -> bytes:
         raise PeerError("the request's target is malformed, or not of plain HTTP", "bad-target")
     ends = [at for at in (rest.find(b"/"), rest.find(b"?"), rest.find(b"#")) if at >= 0]
     end = min(ends, default=len(rest))
-    if _authority(rest[:end], port) != host:
+    if _authority(rest[:end], port, 80) != host:
         raise PeerError("the request's target and its Host header name different hosts", "host-mismatch")
     path = rest[end:]
     if not path and method == b"OPTIONS":
@@ -128,8 +135,8 @@ def _absolute(target: bytes, host: str, port: int, method: bytes) -> bytes:
     return path if path.startswith(b"/") else b"/" + path
 
 
-def _authority(value: bytes, port: int) -> str:
-    """The canonical host of `host[:port]`, whose port must be the one that was connected to."""
+def _authority(value: bytes, port: int, usual: int) -> str:
+    """The canonical host of `host[:port]`, whose port, `usual` when left out, must be the one connected to."""
     if b"@" in value:
         raise PeerError("the request's host contains user information", "bad-name")
     host, digits = value, b""
@@ -142,7 +149,7 @@ def _authority(value: bytes, port: int) -> str:
         host, _, digits = value.partition(b":")
     if digits and not (digits.isdigit() and len(digits) <= 5):
         raise PeerError("the request's host has a malformed port", "bad-name")
-    if (int(digits) if digits else 80) != port:
+    if (int(digits) if digits else usual) != port:
         raise PeerError("the request names another port than the one it was sent to", "host-mismatch")
     return _address(host) or peer_name(host.removesuffix(b"."), "the request's host")
 

@@ -78,13 +78,17 @@ class ConnectTo(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """`blocks` go before `rules`. `private`: networks (CIDR) whose addresses are not refused for being private."""
+    """`blocks` go before `rules`. `private`: networks (CIDR) whose addresses are not refused for being private.
+
+    `attached_ports`: further ports of TLS that are listened to, for netpolicy.credentials.
+    """
 
     mode: Mode
     rules: tuple[Rule, ...]
     connect_to: tuple[ConnectTo, ...]
     blocks: tuple[Block, ...] = METADATA
     private: tuple[str, ...] = ()
+    attached_ports: tuple[int, ...] = ()
 
 
 class Request(NamedTuple):
@@ -235,6 +239,8 @@ def listening_ports(policy: Policy) -> tuple[tuple[Role, int], ...]:
         return ()
     every = False
     protocols: dict[int, set[Literal["tls", "http", "tcp"]]] = {443: {"tls"}, 80: {"http"}}
+    for port in policy.attached_ports:
+        protocols.setdefault(port, set()).add("tls")
     for rule in policy.rules:
         if rule.protocol == "any":
             every = True
@@ -283,7 +289,14 @@ def describe(rule: Rule | Block) -> str:
     return f"{SPOKEN[rule.protocol]} to {name} on port {rule.port}{private}  ({rule.origin})"
 
 
-SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "udp": "UDP", "dns": "a DNS query"}
+SPOKEN = {
+    "tls": "TLS",
+    "http": "plain HTTP",
+    "tcp": "TCP",
+    "udp": "UDP",
+    "dns": "a DNS query",
+    "https": "HTTPS",
+}
 _NO_NAME = {
     "tls": "the TLS greeting names no server, so the host can't be determined",
     "http": "the request names no host",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from netpolicy.audit import Audit
 from netpolicy.hostproxy import HostProxies
+from netpolicy.keyring import Keyring, Listening
 from netpolicy.policy import Policy, Role, protocol_for, request_for
 from netpolicy.reactor import READ, Reactor
 from netpolicy.recent import NameServers, RecentNames, parse_name_servers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from netpolicy.authority import Authority
     from netpolicy.certificates import Issuer
+    from netpolicy.credentials import Credential
 
 MAX_LOG = 64 * 1024 * 1024
 MAX_EXPLAINED = 256
@@ -72,6 +74,9 @@ def run(
     max_connections: int | None = None,
     name_servers: NameServers | None = None,
     host_proxies: HostProxies | None = None,
+    credentials: Sequence[Credential] = (),
+    roots: bytes = b"",
+    words: socket.socket | None = None,
 ) -> None:
     """Serve until `control` reads b"finish" or its end; then send the summary on it as JSON and shut it down.
 
@@ -80,10 +85,13 @@ def run(
     `name_servers` (the host's, when None) are asked what an unrestricted session asks.
     `host_proxies` are dialled through, by name; what they resolve a name to is not seen here.
     `own_addresses` are dialled for no name, like those that the kernel knows as this machine's. With `authority`, a
-    denied name is told why inside TLS; without, it gets a TLS alert. Raises the soft limit on descriptors.
-    The caller keeps and closes the listeners, `control` and `log`.
+    denied name is told why inside TLS; without, it gets a TLS alert. `credentials`, which take an authority, are added
+    to what they are for, at hosts that `roots` (PEM) vouch for; `words` brings new ones, see netpolicy.keyring. Raises
+    the limit on descriptors.
+    The caller keeps and closes the listeners, `control`, `words` and `log`.
     """
     problems: list[str] = []
+    keyring = Keyring(credentials, roots)
     audit = Audit(session, None if log is None else _appender(log, problems))
     with Reactor(lambda owner, error: door.broke(cast(Connection, owner), error)) as reactor:
         wall = Wall(
@@ -97,9 +105,12 @@ def run(
             Buffer(),
             RecentNames(),
             name_servers or host_name_servers,
+            keyring,
             None if authority is None else _Refusals(authority),
             host_proxies,
         )
+        if words is not None:
+            Listening(reactor, words, keyring)
         door = _Door(wall, listeners, max_connections or make_room())
         try:
             door.open()
@@ -140,6 +151,7 @@ def preload(authority: Authority | None = None) -> None:
     import threading
 
     import netpolicy.addresses
+    import netpolicy.attached
     import netpolicy.datagrams
     import netpolicy.exchange
     import netpolicy.forwarder
@@ -280,8 +292,12 @@ class _Door:
 
     def _connection(self, listener: Listener, client: socket.socket) -> Connection:
         role, port = listener.role, listener.port
-        if role == "any-tcp":
-            port = client.getsockname()[1]
+        if role in ("any-tcp", "tcp"):
+            port = port or client.getsockname()[1]
+        named = self._wall.looked_up(client) if role in ("any-tcp", "tcp") else None
+        if named is not None and self._wall.keyring.covers(named, port):
+            role = "tls"
+        elif role == "any-tcp":
             asked = request_for(self._wall.policy, self._wall.destination(client), port)
             role = "http" if asked.protocol == "http" else "tls" if asked.protocol == "tls" else "tcp"
         elif role == "tcp":

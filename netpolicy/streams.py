@@ -16,6 +16,7 @@ from netpolicy.relay import RESET, Relay
 from netpolicy.wall import Farewell, Wall, hang_up
 
 if TYPE_CHECKING:
+    from netpolicy.attached import Attachment
     from netpolicy.explained import Explanation
     from netpolicy.tunnel import Tunnel
 
@@ -31,6 +32,7 @@ class Stream:
     """
 
     __slots__ = (
+        "_attachment",
         "_client",
         "_closed",
         "_farewell",
@@ -65,6 +67,7 @@ class Stream:
         self._first = bytearray()
         self._reach: Reach | Tunnel | None = None
         self._farewell: Farewell | Explanation | None = None
+        self._attachment: Attachment | None = None
         self._reader: clienthello.HelloReader | None = None
         self._relay: Relay | None = None
         self._timer: Timer | None = None
@@ -82,10 +85,15 @@ class Stream:
     @property
     def unsent(self) -> bool:
         """Whether the session has said something on an allowed connection that is not out yet."""
+        if self._attachment is not None:
+            return self._attachment.unsent
         return self._relay is not None and self._relay.unsent
 
     def finish(self) -> None:
         """End now, whatever the phase, and record what was decided."""
+        if self._attachment is not None:
+            self._attachment.finish()
+            return
         if self._relay is not None:
             self._relay.close("the session ended")
             return
@@ -100,6 +108,8 @@ class Stream:
     @property
     def asked(self) -> tuple[str, str, int]:
         """Protocol, host or what is known instead, and port."""
+        if self._attachment is not None:
+            return self._attachment.asked
         return self._protocol, self._host or self._wall.destination(self._client), self._port
 
     def abandon(self) -> None:
@@ -108,6 +118,8 @@ class Stream:
             self._reach.cancel()
         if self._farewell is not None:
             self._farewell.close()
+        if self._attachment is not None:
+            self._attachment.abandon()
         hang_up(self._client)
         self._take_first()
         if self._relay is not None:
@@ -151,12 +163,41 @@ class Stream:
             host = address if opens_address(self._wall.policy, address, self._port) else None
         self._host = self._wall.destination(self._client) if host is None or self._protocol == "tcp" else host
         verdict = decide(self._wall.policy, Request(self._protocol, host, self._port))
+        attached = (
+            host is not None and self._protocol == "tls" and self._wall.keyring.covers(self._host, self._port)
+        )
+        if attached and verdict.code not in ("blocked", "no-network"):
+            self._attach()
+            return
         if not verdict.allow:
             self._deny(verdict)
             return
         assert host is not None
         self._rule = verdict.rule
         self._reach = self._wall.reach(host, self._port, self._reached)
+
+    def _attach(self) -> None:
+        """The user attached something to this host: its requests are read, and judged each."""
+        refusals = self._wall.refusals
+        context = refusals.begin(self._host) if refusals is not None else None
+        if refusals is None or context is None:
+            why = "there are too many" if refusals is not None else "the wall has no certificate authority"
+            self._record("failed", f"what is attached to {self._host} can't be added: {why}", "attached")
+            self._turn_away(clienthello.INTERNAL_ERROR)
+            return
+        from netpolicy.attached import Attachment
+
+        first = self._take_first()
+        self._attachment = Attachment(
+            self._wall,
+            refusals,
+            self._client,
+            context,
+            first,
+            self._host,
+            self._port,
+            lambda: self._closed(self),
+        )
 
     def _refuse(self, error: PeerError) -> None:
         self._stop_reading()

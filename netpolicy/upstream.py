@@ -11,7 +11,7 @@ import h11
 from netpolicy.relay import Buffer
 
 MAX_HEAD = 65_536  # octets of a request's or response's head
-_CHUNK = 262_144
+CHUNK = 262_144
 _ENOUGH = 262_144  # octets waiting for a slow reader before its source is left unread
 
 
@@ -36,6 +36,17 @@ class Outbox:
     def full(self) -> bool:
         """Whether so much waits that its source is to be left unread."""
         return self.size >= min(_ENOUGH, self._buffer.room)
+
+    def take(self, most: int) -> memoryview:
+        """The next octets, at most so many, to be sent by other means; there must be some."""
+        first = self._parts[0]
+        if len(first) <= most:
+            self._parts.popleft()
+        else:
+            self._parts[0], first = first[most:], first[:most]
+        self.size -= len(first)
+        self._buffer.held -= len(first)
+        return first
 
     def drop(self) -> None:
         """Give up what waits."""
@@ -65,16 +76,21 @@ class Outbox:
 class End:
     """One side of an exchange: a connected socket, what waits to be sent on it, and how its bytes are wrapped."""
 
-    __slots__ = ("_buffer", "out", "socket")
+    __slots__ = ("_buffer", "ended", "out", "socket")
 
     def __init__(self, connection: socket.socket, buffer: Buffer) -> None:
+        self.ended = False
         self.socket = connection
         self._buffer = buffer
         self.out = Outbox(buffer)
 
     def receive(self) -> bytes:
-        """What came by now, nothing of it being left for later; empty at the end. BlockingIOError, OSError."""
-        size = self.socket.recv_into(self._buffer.view, min(_CHUNK, self._buffer.room))
+        """What came by now, nothing of it being left for later; then `ended` says whether that was the last.
+
+        Empty at the end. BlockingIOError when nothing came, another OSError when the connection broke.
+        """
+        size = self.socket.recv_into(self._buffer.view, min(CHUNK, self._buffer.room))
+        self.ended = not size
         return bytes(self._buffer.view[:size])
 
     @property
@@ -120,6 +136,8 @@ class Upstream:
         data = self.end.receive()
         self.received += len(data)
         self.http.receive_data(data)
+        if data and self.end.ended:
+            self.http.receive_data(b"")
 
     def flush(self) -> bool:
         """Send what the socket takes; whether that was anything."""

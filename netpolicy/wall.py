@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from netpolicy.audit import Audit, Decision, denied
 from netpolicy.blocklist import Block
 from netpolicy.hostproxy import HostProxies, HostProxy, choose
+from netpolicy.hosts import looks_like_address
+from netpolicy.keyring import Keyring
 from netpolicy.policy import Policy, Rule, Verdict, target_for
 from netpolicy.reach import Reach, Unreachable
 from netpolicy.reactor import READ, Reactor
@@ -60,6 +62,7 @@ class Wall(NamedTuple):
     buffer: Buffer
     recent: RecentNames
     name_servers: NameServers
+    keyring: Keyring
     refusals: Refusals | None = None
     host_proxies: HostProxies | None = None
 
@@ -73,6 +76,19 @@ class Wall(NamedTuple):
 
             return Tunnel(self, proxy, host, port, plain, done)
         return self.dial(host, port, done)
+
+    def reach_named(
+        self, host: str, port: int, done: Callable[[socket.socket | Unreachable], None]
+    ) -> Reach | Tunnel:
+        """Connect to where the user said that something is. No address of it is refused."""
+        proxy = None
+        if self.host_proxies is not None and not looks_like_address(host) and host != "localhost":
+            proxy = choose(self.host_proxies, host, port, False)
+        if proxy is not None:
+            from netpolicy.tunnel import Tunnel
+
+            return Tunnel(self, proxy, host, port, False, done)
+        return self.dial(host, port, done, trusted=True)
 
     def dial(
         self,
@@ -113,10 +129,11 @@ class Wall(NamedTuple):
         return chosen if known is None or chosen is None else choose(self.host_proxies, known, port, plain)
 
     def wanted(self, client: socket.socket) -> str | None:
-        """What the policy judges when no greeting names a host: the address itself where sessions look names up."""
-        if self.policy.mode == "unrestricted":
-            return _address(client)
-        return self.looked_up(client)
+        """What the policy judges when no greeting names a host.
+
+        Where sessions look names up, it is the address itself, but for a name that the wall answered for."""
+        found = self.looked_up(client)
+        return _address(client) if found is None and self.policy.mode == "unrestricted" else found
 
     def looked_up(self, client: socket.socket) -> str | None:
         """The name whose synthetic address the client connected to."""

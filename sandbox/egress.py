@@ -8,14 +8,20 @@ import os
 import signal
 import socket
 import time
-from types import TracebackType
-from typing import Any, NamedTuple, NoReturn
+from _thread import allocate_lock
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from netpolicy.errors import InputError
 from netpolicy.hostproxy import HostProxies
-from netpolicy.policy import Policy
+from netpolicy.policy import Policy, listening_ports
 from sandbox.descriptors import close_all_but
 from sandbox.errors import HostError
 from sandbox.netns import Listening
+
+if TYPE_CHECKING:
+    from netpolicy.credentials import Credential
 
 _FINISH_S = 5.0
 # A proxy that dies this often will not come up; the session then has no way out for good.
@@ -47,8 +53,15 @@ class Egress:
         log: int | None,
         data: str,
         host_proxies: HostProxies | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.data = data
+        self.environment = environment
+        self._credentials: tuple[Credential, ...] = ()
+        self._roots = b""
+        # Held while the proxy changes or is told something: credentials may come from another thread.
+        self._lock = allocate_lock()
+        self._words: socket.socket | None = None
         self.policy = policy
         self.host_proxies = host_proxies
         self.session = session
@@ -75,14 +88,52 @@ class Egress:
         """Becomes readable when the running proxy dies."""
         return self._control.fileno() if self._control else None
 
+    def set_credentials(self, credentials: "Sequence[Credential]") -> None:
+        """From now on these and no others are attached, be the session about to start or at work.
+
+        When this returns, no request that is judged later gets what is no longer among them; requests under way end
+        as they began. Make them with `netpolicy.credentials.repository`. A port other than 443 must be one that the
+        session listens to from its start (`netpolicy.credentials.with_ports`). InputError names a credential that
+        can't be used; the ones before stay then. HostError when the session has lost its way out over it.
+        """
+        from netpolicy.credentials import checked, encode
+
+        found = tuple(checked(each) for each in credentials)
+        ports = {port for _, port in listening_ports(self.policy)}
+        for each in found:
+            if self.policy.mode == "none":
+                raise InputError(f"{each.origin} can't be attached: the session has no network")
+            if self.policy.mode == "limited" and not ports & {each.port, 0}:
+                raise InputError(
+                    f"{each.origin} can't be attached: the session does not listen on port {each.port}",
+                    "attach it before the session starts",
+                )
+        from sandbox import authority
+        from sandbox.trust import host_bundle
+
+        roots = host_bundle(self.environment) if found else b""
+        if found:
+            authority.ensure(self.data)
+        with self._lock:
+            self._credentials, self._roots = found, roots
+            if self._words is not None and not _told(self._words, encode(found, roots)):
+                # Nobody knows what it holds. Its end shows on the control socket, and the next knock starts another.
+                os.kill(self._pid, signal.SIGKILL)
+                self._words.close()
+                self._words = None
+
     def start(self) -> None:
         """Start the proxy."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        pid = os.fork()
-        if pid == 0:
-            self._serve(theirs)
-        theirs.close()
-        self._control, self._pid = ours, pid
+        kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC
+        with self._lock:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+            words, heard = socket.socketpair(socket.AF_UNIX, kind)
+            pid = os.fork()
+            if pid == 0:
+                self._serve(theirs, heard)
+            theirs.close()
+            heard.close()
+            self._control, self._words, self._pid = ours, words, pid
 
     def bury(self) -> None:
         """The running proxy died: reap it, so that the next knock starts another."""
@@ -142,6 +193,13 @@ class Egress:
         return found if isinstance(found, dict) else {}
 
     def _reap(self, number: int) -> None:
+        with self._lock:
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        if self._words is not None:
+            self._words.close()
+            self._words = None
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -153,7 +211,7 @@ class Egress:
             os.waitpid(self._pid, 0)
             self._pid = 0
 
-    def _serve(self, control: socket.socket) -> NoReturn:
+    def _serve(self, control: socket.socket, words: socket.socket) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -161,7 +219,7 @@ class Egress:
             os.setsid()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
-            self._close_others(control)
+            self._close_others(control, words)
             from netpolicy.proxy import Listener, make_room, preload, run
             from sandbox.authority import read
 
@@ -183,13 +241,16 @@ class Egress:
                 session=self.session,
                 authority=authority,
                 host_proxies=self.host_proxies,
+                credentials=self._credentials,
+                roots=self._roots,
+                words=words,
             )
             code = 0
         finally:
             os._exit(code)
 
-    def _close_others(self, control: socket.socket) -> None:
-        keep = {0, 1, 2, control.fileno(), *(each.fileno() for each in self._sockets)}
+    def _close_others(self, *ours: socket.socket) -> None:
+        keep = {0, 1, 2, *(each.fileno() for each in ours), *(each.fileno() for each in self._sockets)}
         if self.log is not None:
             keep.add(self.log)
         close_all_but(keep)
@@ -205,6 +266,16 @@ class Egress:
     ) -> None:
         self._reap(signal.SIGKILL)
         self._close_listeners()
+
+
+def _told(words: socket.socket, line: bytes) -> bool:
+    """Whether the proxy took what it was told."""
+    words.settimeout(_FINISH_S)
+    try:
+        words.sendall(line)
+        return words.recv(64) == b"ok\n"
+    except OSError:
+        return False
 
 
 def _lose_rights() -> None:

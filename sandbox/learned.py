@@ -17,7 +17,8 @@ def entries(policy: Policy, reached: Iterable[Mapping[str, Any]]) -> list[str]:
     strict = policy._replace(rules=tuple(rule for rule in policy.rules if rule.origin != LEARNING))
     found = set()
     for each in reached:
-        asked = Request(cast(Protocol, each["protocol"]), each["host"], each["port"])
+        protocol = "tls" if each["protocol"] == "https" else each["protocol"]
+        asked = Request(cast(Protocol, protocol), each["host"], each["port"])
         _, option, entry = decide(strict, asked).hint.partition("--allow ")
         if option and _is_entry(entry):
             found.add(entry)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,7 @@ from sandbox.spec import RunSpec
 from sandbox.stdio import Stdio
 
 if TYPE_CHECKING:
+    from netpolicy.credentials import Credential
     from sandbox.egress import Summary
     from sandbox.inroot import Opened
     from sandbox.supervise import Outcome
@@ -46,13 +47,14 @@ def run(
     log: int | None = None,
     begun: Begun | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
+    credentials: "Sequence[Credential]" = (),
 ) -> Report:
     """Run one session and return its report.
 
     ``data``: the prepared data directory. ``connect`` says what the command's standard streams are. ``outputs_to``:
     a directory that gets what the command left in /mnt/session/outputs. ``log``: a descriptor for one JSON line a
     network decision. ``begun``: process 1, when it was made beforehand. ``environment``: the caller's, for the
-    proxy that the host gets out by (HTTPS_PROXY and the like).
+    proxy that the host gets out by (HTTPS_PROXY and the like). ``credentials``: see Egress.set_credentials.
     HostError, SetupError or InputError when the session could not be started.
     """
     now = time.monotonic()
@@ -73,7 +75,9 @@ def run(
         from sandbox.supervise import supervise
 
         proxies = read_proxies(environment)
-        with Egress(policy, os.path.basename(directory.path), log, data, proxies) as egress:
+        with Egress(policy, os.path.basename(directory.path), log, data, proxies, environment) as egress:
+            if credentials:
+                egress.set_credentials(credentials)
             outcome, message = supervise(running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=now)
             summary = egress.finish()
         collected, left_behind = 0, list[str]()

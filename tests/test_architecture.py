@@ -23,6 +23,7 @@ PURE = (
     "netpolicy.audit",
     "netpolicy.blocklist",
     "netpolicy.clienthello",
+    "netpolicy.credentials",
     "netpolicy.dns",
     "netpolicy.dnsreply",
     "netpolicy.errors",

@@ -5,7 +5,7 @@ from typing import Any
 from sandbox.commands.failures import spoken
 from sandbox.session import Report
 
-_SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "udp": "UDP", "dns": "DNS"}
+_SPOKEN = {"tls": "TLS", "http": "plain HTTP", "tcp": "TCP", "udp": "UDP", "dns": "DNS", "https": "HTTPS"}
 
 
 def lines(report: Report, *, verbose: bool) -> list[str]:

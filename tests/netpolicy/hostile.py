@@ -34,6 +34,7 @@ from netpolicy.errors import PeerError
 from netpolicy.exchange import HttpConnection
 from netpolicy.hosts import name_problem, presentation
 from netpolicy.httprules import Forward, read_request
+from netpolicy.keyring import Keyring
 from netpolicy.outlet import Plain
 from netpolicy.policy import compile_policy
 from netpolicy.reactor import Reactor
@@ -208,6 +209,7 @@ def unlinked(reactor: Reactor, unrestricted: bool = False) -> Wall:
         Buffer(),
         RecentNames(),
         list,
+        Keyring(),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import trustme
 
 from netpolicy.authority import Authority as WallAuthority
+from netpolicy.credentials import Credential, encode
 from netpolicy.hostproxy import HostProxies
 from netpolicy.policy import ConnectTo, Policy, compile_policy
 from netpolicy.proxy import Listener, run
@@ -28,7 +29,10 @@ PATIENCE = 10.0  # seconds until a test gives up on a socket
 class Session:
     """What a session sees of its wall, and what its supervisor learns. Made by `session`."""
 
-    def __init__(self, listeners: Sequence[Listener], control: socket.socket, log: int) -> None:
+    def __init__(
+        self, listeners: Sequence[Listener], control: socket.socket, log: int, words: socket.socket
+    ) -> None:
+        self._words = words
         self._listeners = listeners
         self._control = control
         self._log = log
@@ -54,6 +58,11 @@ class Session:
             self._summary = json.loads(data)
         return self._summary
 
+    def attach(self, *credentials: Credential, roots: bytes = b"") -> None:
+        """Replace what is attached."""
+        self._words.sendall(encode(credentials, roots))
+        assert self._words.recv(100) == b"ok\n"
+
     def log(self) -> list[dict[str, Any]]:
         """The lines written so far."""
         size = os.fstat(self._log).st_size
@@ -73,6 +82,8 @@ def session(
     name_servers: NameServers | None = None,
     refusals: WallAuthority | None = None,
     host_proxies: HostProxies | None = None,
+    credentials: Sequence[Credential] = (),
+    roots: bytes = b"",
 ) -> Iterator[Session]:
     """Run a proxy in a thread. Its listeners have ports of their own; the policy's are what it believes in."""
     with contextlib.ExitStack() as stack:
@@ -87,6 +98,10 @@ def session(
         ours, theirs = socket.socketpair()
         stack.enter_context(ours)
         stack.enter_context(theirs)
+        words, heard = socket.socketpair()
+        stack.enter_context(words)
+        stack.enter_context(heard)
+        words.settimeout(PATIENCE)
         ours.settimeout(PATIENCE)
         log = stack.enter_context(tempfile.TemporaryFile())
         failures: list[BaseException] = []
@@ -105,6 +120,9 @@ def session(
                     max_connections=max_connections,
                     name_servers=name_servers,
                     host_proxies=host_proxies,
+                    credentials=credentials,
+                    roots=roots,
+                    words=heard,
                 )
             except BaseException as error:  # handed to the test's own thread below
                 failures.append(error)
@@ -112,7 +130,7 @@ def session(
 
         thread = threading.Thread(target=serve, name="wall")
         thread.start()
-        made = Session(listeners, ours, log.fileno())
+        made = Session(listeners, ours, log.fileno(), words)
         try:
             yield made
         finally:

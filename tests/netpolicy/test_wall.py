@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from netpolicy.audit import Audit
+from netpolicy.keyring import Keyring
 from netpolicy.policy import compile_policy
 from netpolicy.reactor import Reactor
 from netpolicy.recent import RecentNames
@@ -30,6 +31,7 @@ def wall(reactor: Reactor, linger: float = 10) -> Wall:
         Buffer(1000),
         RecentNames(),
         list,
+        Keyring(),
     )
 
 

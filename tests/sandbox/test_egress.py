@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +18,12 @@ from typing import Any
 
 import pytest
 
+from netpolicy.credentials import repository, with_ports
+from netpolicy.errors import InputError
+from netpolicy.policy import compile_policy
+from sandbox import egress as egress_module
+from sandbox.egress import Egress
+from sandbox.netns import Listening
 from tests.capabilities import need
 from tests.netpolicy.serving import Authority, Canary
 
@@ -171,3 +179,52 @@ def test_a_log_that_broke_off_is_told(data_dir: Path) -> None:
     assert any("the egress log could not be written: No space left" in line for line in told), told
     assert "No space left" in json.loads(report)["egress_log_error"]
     assert len(json.loads(report)["denied"]) == 1
+
+
+def test_credentials_that_a_session_can_t_use_are_refused_and_the_ones_before_stay(tmp_path: Path) -> None:
+    ours = repository("https://git.test/me/ours", "token")
+    elsewhere = repository("https://git.test:8443/me/ours", "token")
+    authority = tmp_path / "ca" / "authority.pem"
+    limited = compile_policy("limited")
+    with Egress(limited, "s1", None, str(tmp_path)) as egress:
+        egress.set_credentials([])
+        assert not authority.exists()
+        egress.set_credentials([ours])
+        assert authority.exists()
+        with pytest.raises(InputError, match="does not listen on port 8443"):
+            egress.set_credentials([elsewhere])
+        with pytest.raises(InputError):
+            egress.set_credentials([ours._replace(host="127.0.0.1")])
+        assert egress._credentials == (ours,)
+    with Egress(with_ports(limited, [elsewhere]), "s1", None, str(tmp_path)) as egress:
+        egress.set_credentials([ours, elsewhere])
+    with Egress(compile_policy("unrestricted"), "s1", None, str(tmp_path)) as egress:
+        egress.set_credentials([elsewhere])
+    with (
+        Egress(compile_policy("none"), "s1", None, str(tmp_path)) as egress,
+        pytest.raises(InputError, match="no network"),
+    ):
+        egress.set_credentials([ours])
+
+
+def test_a_proxy_that_does_not_answer_for_what_it_holds_is_ended(tmp_path: Path) -> None:
+    """Nobody could say that it has forgotten a token."""
+    ours = repository("https://git.test/me/ours", "token")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        Egress(compile_policy("limited"), "s1", None, str(tmp_path)) as egress,
+    ):
+        egress.take([Listening("tls", 443, socket.AF_INET)], (os.dup(listening.fileno()),))
+        egress.start()
+        egress.set_credentials([ours])
+        assert egress.control_fd() is not None
+        assert not select.select([egress.control_fd()], [], [], 0)[0]
+        os.kill(egress._pid, signal.SIGSTOP)
+        egress_module._FINISH_S, patience = 0.2, egress_module._FINISH_S
+        try:
+            egress.set_credentials([])
+        finally:
+            egress_module._FINISH_S = patience
+        assert select.select([egress.control_fd()], [], [], 10)[0], "its end shows"
+        egress.bury()
+        assert egress.waiting_fds()
