@@ -125,6 +125,8 @@ TESTED_ELSEWHERE = {
     "sandbox.errors": "exception classes alone",
     "sandbox.images": "builds of real layers, in tests/integration",
     "sandbox.launch": "whole sessions, in tests/sessions",
+    "sandbox.managed.build_process": "whole builds, in tests/emulator/test_builds.py",
+    "sandbox.managed.builder": "whole builds, in tests/emulator/test_builds.py",
     "sandbox.managed.failures": "an exception class; under every refusal of tests/emulator",
     "sandbox.managed.resource_bodies": "in tests/emulator/test_resources.py",
     "sandbox.managed.service": "under every request of tests/emulator",

@@ -35,7 +35,7 @@ CREATE TABLE environment_revisions (
   doc TEXT NOT NULL, UNIQUE (id, revision)
 );
 CREATE TABLE environment_builds (
-  id TEXT PRIMARY KEY, state TEXT NOT NULL, revision INTEGER NOT NULL, updated_at TEXT NOT NULL, doc TEXT NOT NULL
+  id TEXT PRIMARY KEY, need TEXT NOT NULL, doc TEXT NOT NULL
 );
 CREATE TABLE files (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,

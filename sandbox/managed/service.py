@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sandbox.errors import HostError
 from sandbox.idmap import IdMap
+from sandbox.managed.builder import Builder
+from sandbox.managed.builds import Place
 from sandbox.managed.database import Database
 from sandbox.managed.secrets import Secrets
 
@@ -17,9 +19,11 @@ class Service(NamedTuple):
     folder: str
     database: Database
     secrets: Secrets
+    builder: Builder
 
     def close(self) -> None:
-        """Let go of the records."""
+        """End what was begun here and let go of the records."""
+        self.builder.close()
         self.database.close()
 
 
@@ -36,4 +40,5 @@ def open_service(data: str, ids: IdMap, folder: str | None = None) -> Service:
             f"{place} can't be made: {error.strerror}", hint="free some space, or use --data"
         ) from error
     database = Database(os.path.join(place, "state.db"))
-    return Service(data, ids, place, database, Secrets(os.path.join(place, "secrets.key")))
+    secrets = Secrets(os.path.join(place, "secrets.key"))
+    return Service(data, ids, place, database, secrets, Builder(Place(data, ids, place), database))

@@ -1,6 +1,7 @@
 """``/v1/environments``, and what only this server knows of them below ``/sandbox/environments``."""
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from sandbox.emulator.answers import answer, page
@@ -14,7 +15,9 @@ router = APIRouter(tags=["environments"])
 
 @router.post("/v1/environments")
 async def create(body: EnvironmentCreate, served: Served) -> Response:
-    return answer(environments.create(served.database, body))
+    made = environments.create(served.database, body)
+    await run_in_threadpool(served.builder.begin, made)
+    return answer(made)
 
 
 @router.get("/v1/environments")
@@ -29,7 +32,9 @@ async def get(environment_id: str, served: Served) -> Response:
 
 @router.post("/v1/environments/{environment_id}")
 async def update(environment_id: str, body: EnvironmentUpdate, served: Served) -> Response:
-    return answer(environments.update(served.database, environment_id, body))
+    changed = environments.update(served.database, environment_id, body)
+    await run_in_threadpool(served.builder.begin, changed)
+    return answer(changed)
 
 
 @router.post("/v1/environments/{environment_id}/archive")
@@ -39,9 +44,24 @@ async def archive(environment_id: str, served: Served) -> Response:
 
 @router.delete("/v1/environments/{environment_id}")
 async def delete(environment_id: str, served: Served) -> Response:
-    return answer(environments.delete(served.database, environment_id))
+    deleted = environments.delete(served.database, environment_id)
+    served.builder.cancel(environment_id)
+    return answer(deleted)
 
 
 @router.get("/sandbox/environments/{environment_id}/revisions")
 async def revisions(environment_id: str, served: Served, query: Paging) -> Response:
     return page(environments.revisions(served.database, environment_id, query))
+
+
+@router.get("/sandbox/environments/{environment_id}/build")
+async def build(environment_id: str, served: Served) -> Response:
+    found = environments.get(served.database, environment_id)
+    return answer(await run_in_threadpool(served.builder.state, found))
+
+
+@router.post("/sandbox/environments/{environment_id}/build")
+async def begin_build(environment_id: str, served: Served) -> Response:
+    found = environments.usable(environments.get(served.database, environment_id))
+    await run_in_threadpool(served.builder.begin, found)
+    return answer(await run_in_threadpool(served.builder.state, found))
