@@ -6,13 +6,14 @@ to one container, by this process or another one, is settled by the container's 
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
+from netpolicy.credentials import Credential, encode
 from sandbox import removal
 from sandbox.channel import say
-from sandbox.containers import directory, execution, requests, resources
+from sandbox.containers import directory, execution, orders, requests, resources
 from sandbox.containers.directory import Folder, NoContainerError, Place, until
 from sandbox.containers.execution import NOTHING, Exec, Given, NotTakenError
 from sandbox.containers.requests import Request
@@ -34,16 +35,24 @@ class Containers:
 
     ``starter``: starts their processes. Without one, each container's processes belong to nobody: they end by
     themselves ``linger_s`` after the last one in the container ended, or with `stop`. With one they stay for as long
-    as it does.
+    as it does. ``credentials``: what is attached to hosts when a container starts, by its id; asked at each start, for
+    it is kept in no file.
     """
 
     def __init__(
-        self, data: str, ids: IdMap, starter: Asked | None = None, *, linger_s: float = LINGER_S
+        self,
+        data: str,
+        ids: IdMap,
+        starter: Asked | None = None,
+        *,
+        linger_s: float = LINGER_S,
+        credentials: Callable[[str], Sequence[Credential]] = lambda _: (),
     ) -> None:
         self.data = data
         self.ids = ids
         self._asked: Asked = starter or Alone()
         self._linger_s = None if starter else float(linger_s)
+        self._credentials = credentials
 
     def create(self, id_: str, spec: ContainerSpec) -> None:
         """Make the container ``id_``; no process is started. InputError when it exists or the id is none; StoreError
@@ -56,8 +65,10 @@ class Containers:
         place = self._place(id_)
         deadline = time.monotonic() + _PATIENCE_S
         deaths = 0
+        attached = self._credentials(id_)
+        credentials = encode(attached, b"") if attached else b""
         while True:
-            found = self._asked.ask("keep", Request(place, (self._linger_s,)))
+            found = self._asked.ask("keep", Request(place, (self._linger_s, credentials)))
             if found is None:
                 deaths += 1
                 if deaths == _MOST_DEATHS:
@@ -177,6 +188,17 @@ class Containers:
                 raise SetupError(str(told).removeprefix("failed "), hint="stop the container first")
             resources.drop(place, found)
 
+    def set_credentials(self, id_: str, credentials: Sequence[Credential]) -> None:
+        """Attach these and no others to hosts, if the container runs; see sandbox.egress.Egress.set_credentials. Its
+        next start asks for them again. SetupError when one can't be used; the ones before stay then."""
+        memory = orders.in_memory(encode(credentials, b""))
+        try:
+            told = self._order(self._place(id_), "credentials", memory)
+        finally:
+            os.close(memory)
+        if told not in (None, "done"):
+            raise SetupError(str(told).removeprefix("failed "), hint="stop the container first")
+
     def attached(self, id_: str) -> tuple[Attachment, ...]:
         """What is attached."""
         return directory.read_attached(self._place(id_))
@@ -211,7 +233,7 @@ class Containers:
     def _place(self, id_: str) -> Place:
         return directory.place_of(self.data, self.ids, id_)
 
-    def _order(self, place: Place, words: str) -> str | None:
+    def _order(self, place: Place, words: str, *fds: int) -> str | None:
         """What the container's keeper answers; None when there is none, or it ends before it could."""
         import socket
 
@@ -219,7 +241,7 @@ class Containers:
             try:
                 with Folder(place) as folder:
                     channel.connect(folder.short("keeper"))
-                say(channel, words)
+                say(channel, words, fds)
                 found = answer(channel)
             except (ConnectionError, FileNotFoundError):
                 return None

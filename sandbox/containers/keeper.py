@@ -4,9 +4,9 @@ It holds the container's lock, what the container stands on, its way out, and a 
 changed while it runs. When it dies, the kernel kills process 1 and with it everything in the container.
 
 Orders come over connections to the socket ``keeper`` in the container's directory, a word each: ``wait`` is answered
-``serving``; ``attach`` and ``detach`` (with the name, then the target) ``done`` or ``failed``; ``stop SECONDS``
-``stopped``, when all processes are gone and the lock is free. A connection that ends without an answer tells of the
-keeper's death.
+``serving``; ``attach`` and ``detach`` (with the name, then the target) ``done`` or ``failed``, and so ``credentials``,
+with a file in memory (netpolicy.credentials.encode); ``stop SECONDS`` ``stopped``, when all processes are gone and the
+lock is free. A connection that ends without an answer tells of the keeper's death.
 """
 
 import gc
@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
+from netpolicy.credentials import decode
+from netpolicy.errors import InputError
 from netpolicy.hostproxy import read_proxies
 from netpolicy.policy import listening_ports
 from sandbox import ground, launch, trust
@@ -29,7 +31,7 @@ from sandbox.containers.directory import Folder, Place
 from sandbox.containers.spec import WINDOW, Attachment, ContainerSpec
 from sandbox.directory import layout
 from sandbox.egress import Egress
-from sandbox.errors import SetupError
+from sandbox.errors import HostError, SetupError
 from sandbox.inroot import Opened
 from sandbox.netns import Listening
 from sandbox.spec import SESSION, HostMount, RunSpec
@@ -43,10 +45,12 @@ class BusyError(Exception):
 
 class Options(NamedTuple):
     """``environment``: that of whoever asks, for certificates and the proxy that the host gets out by. ``linger_s``:
-    how long the container runs with no process in it; None for ever."""
+    how long the container runs with no process in it; None for ever. ``credentials``: what is attached to hosts
+    (netpolicy.credentials.encode), or empty."""
 
     environment: Mapping[str, str]
     linger_s: float | None
+    credentials: bytes = b""
 
 
 class _Keeper:
@@ -188,7 +192,12 @@ def _start(
 def _way_out(stack: ExitStack, place: Place, spec: ContainerSpec, options: Options) -> Egress:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     log = stack.enter_context(Opened(os.open(f"{place.path}/egress.jsonl", flags, 0o600)))
-    return Egress(spec.policy, place.id, log.fd, place.data, read_proxies(options.environment))
+    egress = Egress(
+        spec.policy, place.id, log.fd, place.data, read_proxies(options.environment), options.environment
+    )
+    if options.credentials:
+        egress.set_credentials(decode(options.credentials)[0])
+    return egress
 
 
 class _Terminated:
@@ -309,11 +318,15 @@ def _serve(keeper: _Keeper, client: socket.socket) -> None:
         client.close()
         return
     words, fds = message
-    for fd in fds:
-        os.close(fd)
     kind, _, rest = words.partition(" ")
+    given = b""
+    for fd in fds:
+        with open(fd, "rb") as file:
+            given = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
     with suppress(OSError):
-        if kind == "wait":
+        if kind == "credentials":
+            say(client, _attach_credentials(keeper, given))
+        elif kind == "wait":
             say(client, "serving")
         elif kind == "stop":
             _begin_end(keeper, client, float(rest))
@@ -329,6 +342,14 @@ def _change(keeper: _Keeper, kind: str, name: str, target: str) -> str:
         else:
             attach.detach(keeper.inside, Attachment(name, target))
     except SetupError as error:
+        return f"failed {error}"
+    return "done"
+
+
+def _attach_credentials(keeper: _Keeper, given: bytes) -> str:
+    try:
+        keeper.egress.set_credentials(decode(given)[0])
+    except (InputError, HostError) as error:
         return f"failed {error}"
     return "done"
 

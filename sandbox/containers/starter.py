@@ -133,10 +133,11 @@ def _obey(word: str, fds: tuple[int, ...]) -> NoReturn:
 
 
 def _keep(request: Request, reply: socket.socket) -> None:
-    linger_s = request.values[0]
+    linger_s, credentials = request.values
     assert linger_s is None or isinstance(linger_s, float)
+    assert isinstance(credentials, bytes)
     try:
-        keeper.keep(request.place, keeper.Options(dict(os.environ), linger_s), reply)
+        keeper.keep(request.place, keeper.Options(dict(os.environ), linger_s, credentials), reply)
     except keeper.BusyError:
         say(reply, "busy")
 
