@@ -1,22 +1,79 @@
 """Work on a container's files that only their owner may do: those of subordinate ids can be closed to everybody else.
 
-Each chore takes the container's place and plain values and gives a plain value, with descriptors. It runs in a process
-of its own, as the user 0 of the container's ids, and follows no link of the container's.
+Each chore takes the container's place and plain values, prepares with the caller's rights, and returns the work itself.
+That runs in a process of its own, as the user 0 of the container's ids, follows no link of the container's, and gives a
+plain value with descriptors.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.containers.directory import Place
+from sandbox import launch
+from sandbox.containers import changes, outputs, usage
+from sandbox.containers.directory import Place, read_attached, read_spec
+from sandbox.containers.keeper import run_spec
+from sandbox.directory import layout
 from sandbox.removal import remove_own
 
-Chore = Callable[[Place, tuple[Any, ...]], tuple[Any, tuple[int, ...]]]
+Work = Callable[[], tuple[Any, tuple[int, ...]]]
+Chore = Callable[[Place, tuple[Any, ...]], Work]
 
 
-def _remove(_place: Place, values: tuple[Any, ...]) -> tuple[Any, tuple[int, ...]]:
+def _remove(_place: Place, values: tuple[Any, ...]) -> Work:
     (path,) = values
-    remove_own(path)
-    return None, ()
+
+    def work() -> tuple[Any, tuple[int, ...]]:
+        remove_own(path)
+        return None, ()
+
+    return work
 
 
-CHORES: dict[str, Chore] = {"remove": _remove}
+def _changes(place: Place, values: tuple[Any, ...]) -> Work:
+    (limit,) = values
+    session = run_spec(place, read_spec(place), os.environ)
+    steps = launch.prepare(session, place.ids, place.data, layout(place.path)).plan.root
+    view = changes.view(steps, tuple(each.target for each in read_attached(place)))
+
+    def work() -> tuple[Any, tuple[int, ...]]:
+        return [tuple(each) for each in changes.changes(f"{place.path}/upper", view, limit)], ()
+
+    return work
+
+
+def _disk(place: Place, _values: tuple[Any, ...]) -> Work:
+    def work() -> tuple[Any, tuple[int, ...]]:
+        return usage.disk(*(f"{place.path}/{name}" for name in ("upper", "outputs", "repositories"))), ()
+
+    return work
+
+
+def _outputs(place: Place, values: tuple[Any, ...]) -> Work:
+    (limit,) = values
+
+    def work() -> tuple[Any, tuple[int, ...]]:
+        return [tuple(each) for each in outputs.listed(f"{place.path}/outputs", limit)], ()
+
+    return work
+
+
+def _open_output(place: Place, values: tuple[Any, ...]) -> Work:
+    (path,) = values
+
+    def work() -> tuple[Any, tuple[int, ...]]:
+        try:
+            return None, (outputs.opened(f"{place.path}/outputs", path),)
+        except FileNotFoundError:
+            return None, ()
+
+    return work
+
+
+CHORES: dict[str, Chore] = {
+    "changes": _changes,
+    "disk": _disk,
+    "open-output": _open_output,
+    "outputs": _outputs,
+    "remove": _remove,
+}

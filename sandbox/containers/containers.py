@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
+from typing import Any
 
 from netpolicy.credentials import Credential, encode
 from sandbox import removal
@@ -17,7 +18,16 @@ from sandbox.containers import directory, execution, orders, requests, resources
 from sandbox.containers.directory import Folder, NoContainerError, Place, until
 from sandbox.containers.execution import NOTHING, Exec, Given, NotTakenError
 from sandbox.containers.requests import Request
-from sandbox.containers.spec import Attachment, Completed, ContainerSpec, Size
+from sandbox.containers.spec import (
+    Attachment,
+    Change,
+    Completed,
+    ContainerSpec,
+    Output,
+    Process,
+    Size,
+    Stats,
+)
 from sandbox.containers.starting import Alone, Asked, answer
 from sandbox.errors import HostError, SetupError
 from sandbox.idmap import IdMap
@@ -221,6 +231,57 @@ class Containers:
                 count += 1
         return count
 
+    def ps(self, id_: str) -> tuple[Process, ...]:
+        """The processes of the container, process 1 first; none when it does not run."""
+        from sandbox.containers.usage import processes
+
+        process1 = directory.process1_of(self._existing(id_))
+        return processes(process1) if process1 else ()
+
+    def stats(self, id_: str) -> Stats:
+        """What the container uses."""
+        from sandbox.containers import usage
+
+        place = self._existing(id_)
+        process1 = directory.process1_of(place)
+        cpu_s, memory = usage.cpu_and_memory(process1) if process1 else (0.0, 0)
+        count = len(self.ps(id_))
+        disk, _ = self._chore("disk", place)
+        return Stats(bool(process1), cpu_s, memory, count, disk, *usage.traffic(self.egress(id_)))
+
+    def diff(self, id_: str, *, limit: int = 100_000) -> tuple[Change, ...]:
+        """What the container's commands changed of what it stands on, by path, no more than ``limit``. What they wrote
+        to outputs, repositories, mounts and file systems in memory is not part of it."""
+        found, _ = self._chore("changes", self._existing(id_), limit)
+        return tuple(Change(*each) for each in found)
+
+    def outputs(self, id_: str, *, limit: int = 10_000) -> tuple[Output, ...]:
+        """The plain files in /mnt/session/outputs, by path, no more than ``limit``."""
+        from sandbox.containers import outputs
+
+        place = self._place(id_)
+        try:
+            return outputs.listed(f"{place.path}/outputs", limit)
+        except FileNotFoundError as error:
+            raise directory.absent(place) from error
+        except PermissionError:
+            found, _ = self._chore("outputs", place, limit)
+            return tuple(Output(*each) for each in found)
+
+    def open_output(self, id_: str, path: str) -> int:
+        """A descriptor for reading of the output ``path``, as `outputs` names it; the caller's to close.
+        FileNotFoundError when there is no such plain file."""
+        from sandbox.containers import outputs
+
+        place = self._place(id_)
+        try:
+            return outputs.opened(f"{place.path}/outputs", path)
+        except PermissionError:
+            _, fds = self._chore("open-output", place, path)
+        if not fds:
+            raise FileNotFoundError(2, "there is no such file", path)
+        return fds[0]
+
     def egress(self, id_: str) -> str:
         """The path of the container's egress log: a line for each decision (netpolicy.audit)."""
         return f"{self._place(id_).path}/egress.jsonl"
@@ -232,6 +293,12 @@ class Containers:
 
     def _place(self, id_: str) -> Place:
         return directory.place_of(self.data, self.ids, id_)
+
+    def _existing(self, id_: str) -> Place:
+        place = self._place(id_)
+        if not os.path.isdir(place.path):
+            raise directory.absent(place)
+        return place
 
     def _order(self, place: Place, words: str, *fds: int) -> str | None:
         """What the container's keeper answers; None when there is none, or it ends before it could."""
@@ -263,10 +330,13 @@ class Containers:
         try:
             removal.remove_own(path)
         except PermissionError:
-            found = self._asked.ask("remove", Request(Place(self.data, ids, ""), (path,)))
-            if found is None:
-                raise SetupError(f"{path} can't be removed: a helper process died") from None
-            if found[0] != "done":
-                raise requests.raised(found[0]) from None
-            for fd in found[1]:
-                os.close(fd)
+            self._chore("remove", Place(self.data, ids, ""), path)
+
+    def _chore(self, word: str, place: Place, *values: object) -> tuple[Any, tuple[int, ...]]:
+        """Have one of sandbox.containers.chores done: its answer, and descriptors."""
+        found = self._asked.ask(word, Request(place, values))
+        if found is None:
+            raise SetupError("the process that looks after containers' files died", hint="try again")
+        if found[0] != "done":
+            raise requests.raised(found[0])
+        return requests.taken_out(found[1][0]), found[1][1:]

@@ -144,11 +144,11 @@ def _keep(request: Request, reply: socket.socket) -> None:
 
 def _do(chore: chores.Chore, request: Request, reply: socket.socket) -> None:
     """Do a chore as the owner of the container's files."""
+    prepared = chore(request.place, request.values)
 
     def work() -> None:
-        answer, fds = chore(request.place, request.values)
-        with_answer = requests.in_memory(answer)
-        say(reply, "done", (with_answer, *fds))
+        answer, fds = prepared()
+        say(reply, "done", (requests.in_memory(answer), *fds))
 
     removal.as_owner(request.place.ids, work)
 
