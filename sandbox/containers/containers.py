@@ -209,6 +209,12 @@ class Containers:
         if told not in (None, "done"):
             raise SetupError(str(told).removeprefix("failed "), hint="stop the container first")
 
+    def with_credentials(self, credentials: Sequence[Credential]) -> "Containers":
+        """The same containers, to be started with these whichever they are."""
+        made = Containers(self.data, self.ids, self._asked, credentials=lambda _: credentials)
+        made._linger_s = self._linger_s
+        return made
+
     def attached(self, id_: str) -> tuple[Attachment, ...]:
         """What is attached."""
         return directory.read_attached(self._place(id_))

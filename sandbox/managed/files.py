@@ -225,6 +225,12 @@ def copy(service: Service, file_id: str, document: Document) -> None:
     insert(service, document)
 
 
+def content_path(service: Service, file_id: str) -> str:
+    """Where the content of a file is. Refused when there is none any more."""
+    usable(service, file_id)
+    return _path(service, file_id)
+
+
 def discard(service: Service, ids: tuple[str, ...]) -> None:
     """Remove the contents of files whose records are gone."""
     for file_id in ids:

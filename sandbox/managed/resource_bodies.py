@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from netpolicy.credentials import repository
+from netpolicy.errors import InputError
 from sandbox.managed.values import Strict
 
 MOST_FILES = 999
@@ -16,7 +18,6 @@ _Token = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
 _BRANCH = re.compile(
     r"(?!.*(\.\.|@\{|//|/\.|\.lock(/|$)))[^\x00-\x20\x7f~^:?*\[\\-][^\x00-\x20\x7f~^:?*\[\\]*"
 )
-_URL = re.compile(r"https://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?")
 
 
 class FileResource(Strict):
@@ -96,11 +97,12 @@ Resources = Annotated[list[ResourceCreate], Field(max_length=MOST_FILES + MOST_R
 
 def checked_url(url: str) -> str:
     """``url`` when it can be a repository's. ValueError otherwise; never shows a password in it."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc:
+    if "@" in urlsplit(url).netloc:
         raise ValueError("has a user in it: give a token as authorization_token")
-    if not _URL.fullmatch(url) or any(name in (".", "..") for name in parts.path.split("/")):
-        raise ValueError("must be https://HOST/OWNER/NAME, without a query")
+    try:
+        repository(url)
+    except InputError as error:
+        raise ValueError(f"{error}; {error.hint}") from None
     return url
 
 

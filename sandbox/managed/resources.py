@@ -134,6 +134,18 @@ def record(service: Service, planned: Planned) -> None:
             )
 
 
+def recorded(service: Service, session_id: str) -> Planned:
+    """What a session is to have, from its records: for a container that is made later than the session."""
+    known = {document["id"]: token for document, token in tokens(service, session_id)}
+    return Planned(
+        session_id,
+        tuple(
+            Item(document, document.get("file_id", ""), token=known.get(document["id"]))
+            for document in all_of(service, session_id)
+        ),
+    )
+
+
 def seal(service: Service, resource_id: str, token: str) -> bytes:
     """The token of a repository as it is kept."""
     return service.secrets.seal(token, resource_id)

@@ -1,6 +1,7 @@
 """One data directory and what acts on it: what every function here works on, for commands and routes alike."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sandbox.errors import HostError
@@ -8,11 +9,14 @@ from sandbox.idmap import IdMap
 from sandbox.managed.builder import Builder
 from sandbox.managed.builds import Place
 from sandbox.managed.database import Database
+from sandbox.managed.rewrites import Rewrite
+from sandbox.managed.rewrites import read as read_rewrites
 from sandbox.managed.secrets import Secrets
 
 
 class Service(NamedTuple):
-    """One data directory being served. ``folder``: where its records and files are."""
+    """One data directory being served. ``folder``: where its records and files are. ``rewrites``: where repositories
+    really are."""
 
     data: str
     ids: IdMap
@@ -20,6 +24,7 @@ class Service(NamedTuple):
     database: Database
     secrets: Secrets
     builder: Builder
+    rewrites: tuple[Rewrite, ...] = ()
 
     def close(self) -> None:
         """End what was begun here and let go of the records."""
@@ -27,10 +32,18 @@ class Service(NamedTuple):
         self.database.close()
 
 
-def open_service(data: str, ids: IdMap, folder: str | None = None) -> Service:
+def open_service(
+    data: str,
+    ids: IdMap,
+    folder: str | None = None,
+    *,
+    rewrites: Sequence[str] = (),
+    rewrites_ca: bytes = b"",
+) -> Service:
     """The records of ``data``, or those of ``folder`` where they are kept apart; made when they are missing.
 
-    HostError when they can't be used.
+    ``rewrites``, and the authorities (PEM) of theirs: see sandbox.managed.rewrites. HostError when the records can't
+    be used, InputError when a rewrite can't be read.
     """
     place = folder or os.path.join(data, "managed")
     try:
@@ -41,4 +54,5 @@ def open_service(data: str, ids: IdMap, folder: str | None = None) -> Service:
         ) from error
     database = Database(os.path.join(place, "state.db"))
     secrets = Secrets(os.path.join(place, "secrets.key"))
-    return Service(data, ids, place, database, secrets, Builder(Place(data, ids, place), database))
+    builder = Builder(Place(data, ids, place), database)
+    return Service(data, ids, place, database, secrets, builder, read_rewrites(place, rewrites, rewrites_ca))
