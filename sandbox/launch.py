@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from sandbox import channel as channel_
-from sandbox import ground, hostview, idmap, seccomp
+from sandbox import ground, hostview, idmap, javatrust, seccomp
 from sandbox import syscalls as sys_
 from sandbox.begin import Begun
 from sandbox.errors import HostError, InputError, SetupError
@@ -48,6 +48,8 @@ def prepare(
                 f"{option} {source} contains sandboxsh's own data directory, which no session may write to",
                 hint="name a directory further down, or put the data elsewhere with --data",
             )
+    if spec.ca_bundle and not spec.root.in_place:
+        spec = spec._replace(java_stores=javatrust.find(spec.root))
     steps = ground_steps(spec, host)
     path = ground.path_of(data, ids, steps)
     plan = make_plan(

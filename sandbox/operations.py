@@ -285,6 +285,21 @@ class WriteFile(NamedTuple):
                 file.write(self.content)
 
 
+class JavaTrust(NamedTuple):
+    """A store of certificates as Java reads it at ``target``, made of a ``bundle`` (PEM)."""
+
+    target: str
+    bundle: bytes
+
+    def describe(self) -> str:
+        return f"file {self.target} (certificates for Java)"
+
+    def execute(self, root: str, trees: Trees = ()) -> None:
+        from sandbox.javatrust import keystore
+
+        WriteFile(self.target, keystore(self.bundle)).execute(root)
+
+
 class Hidden(NamedTuple):
     """A whiteout at ``target`` of an upper directory: what the layers below have there is not seen."""
 
@@ -319,6 +334,7 @@ Operation = (
     | Directory
     | Symlink
     | WriteFile
+    | JavaTrust
     | Hidden
 )
 

@@ -10,6 +10,7 @@ from sandbox.operations import (
     Directory,
     Hidden,
     InPlaceRoot,
+    JavaTrust,
     Masked,
     Operation,
     Overlay,
@@ -204,6 +205,7 @@ def _own_files(spec: RunSpec) -> list[Operation]:
         files.append(WriteFile("/etc/group", _GROUP.encode()))
     if spec.ca_bundle:
         files.extend(WriteFile(path, spec.ca_bundle) for path in (CA_BUNDLE, TRUST_FILE))
+        files.extend(JavaTrust(path, spec.ca_bundle) for path in spec.java_stores)
     return files
 
 
@@ -224,7 +226,7 @@ def _folders(steps: tuple[Operation, ...]) -> frozenset[str]:
     """Every directory that ``steps`` make."""
     found: set[str] = set()
     for step in steps:
-        if isinstance(step, Directory | Symlink | WriteFile | Hidden):
+        if isinstance(step, Directory | Symlink | WriteFile | JavaTrust | Hidden):
             parts = step.target.split("/")[1:]
             depth = len(parts) if isinstance(step, Directory) else len(parts) - 1
             found.update("/" + "/".join(parts[:end]) for end in range(1, depth + 1))

@@ -67,7 +67,8 @@ class RunSpec(NamedTuple):
     ``command`` empty means a shell. ``environment`` is all that the command gets beside what its terminal
     brings. ``network``: none, limited or unrestricted; ``listeners``: what the proxy hears, as (role, port).
     ``scratch``: a directory that keeps the changes as ``upper`` (a layer being built); None for the session's own
-    directory. ``ca_bundle``: certificates (PEM) that the session trusts; empty leaves its own.
+    directory. ``ca_bundle``: certificates (PEM) that the session trusts; empty leaves its own. ``java_stores``: files
+    in which Java looks for them (see sandbox.javatrust).
     """
 
     root: RootFs
@@ -81,6 +82,7 @@ class RunSpec(NamedTuple):
     files: tuple[tuple[str, str], ...] = ()
     scratch: str | None = None
     ca_bundle: bytes = b""
+    java_stores: tuple[str, ...] = ()
     timeout_s: float | None = None
 
     @property

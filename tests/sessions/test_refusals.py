@@ -37,6 +37,23 @@ require("https").get("{URL}", (answer) => {{
 }});
 """,
     ],
+    # As a program of one file, which takes a JDK.
+    "java": [
+        "sh",
+        "-ec",
+        f"""
+cat > /tmp/Ask.java <<'END'
+public class Ask {{
+    public static void main(String[] arguments) throws Exception {{
+        var asked = (java.net.HttpURLConnection) new java.net.URL("{URL}").openConnection();
+        System.out.println(asked.getResponseCode() + " " + asked.getHeaderFields());
+        System.out.println(new String(asked.getErrorStream().readAllBytes()));
+    }}
+}}
+END
+java -Xshare:auto /tmp/Ask.java
+""",
+    ],
     "git": ["git", "-c", "http.followRedirects=false", "ls-remote", URL],
     "pip": [PYTHON, "-m", "pip", "download", "--no-input", "--no-deps", f"{URL}six-1.0-py3-none-any.whl"],
     "npm": ["npm", "view", "--registry", URL, "--fetch-retries=0", "six"],
@@ -46,6 +63,8 @@ require("https").get("{URL}", (answer) => {{
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_gets_403_with_the_reason(program: str, either_sandbox: Sandbox) -> None:
     command = PROGRAMS[program]
+    if program == "java" and not (shutil.which("java") and shutil.which("javac")):
+        pytest.skip("this machine has no JDK")
     if not (shutil.which(command[0]) or "").startswith("/usr/bin/"):
         pytest.skip(f"{command[0]} is not in /usr/bin of this machine")
     if program == "pip" and subprocess.run([PYTHON, "-c", "import pip"], capture_output=True).returncode:
@@ -53,7 +72,7 @@ def test_a_program_gets_403_with_the_reason(program: str, either_sandbox: Sandbo
     done = either_sandbox.run("--allow", "allowed.example", "--", *command, timeout=60)
     said = done.out + done.err
     assert "403" in said, done
-    if program in ("curl", "python", "node"):
+    if program in ("curl", "python", "node", "java"):
         assert f"{HOST} is not among the allowed hosts" in done.out, done
         assert f"--allow {HOST}" in done.out, done
         assert "x-sandbox-denied" in done.out.lower(), done
