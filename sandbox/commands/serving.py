@@ -5,6 +5,7 @@ import os
 import click
 
 from sandbox.commands.place import prepared
+from sandbox.errors import InputError
 
 _PORT = 8788
 
@@ -18,10 +19,25 @@ _PORT = 8788
     "--api-key", metavar="KEY", help="Demand this key (default: $SANDBOXSH_API_KEY; on loopback, any)."
 )
 @click.option("--data", metavar="DIR", help="Where sandboxsh keeps its data (default: $SANDBOXSH_DATA).")
+@click.option(
+    "--rewrite",
+    "rewrites",
+    metavar="URL=REMOTE",
+    multiple=True,
+    help="Repositories whose URL begins with URL are really at REMOTE, a URL or a directory. Several are possible.",
+)
+@click.option("--rewrite-ca", metavar="FILE", help="The authorities (PEM) that vouch for the remotes.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, api_key: str | None, data: str | None, verbose: bool
+    context: click.Context,
+    host: str,
+    port: int,
+    api_key: str | None,
+    data: str | None,
+    rewrites: tuple[str, ...],
+    rewrite_ca: str | None,
+    verbose: bool,
 ) -> None:
     """Serve the Managed Agents API, so that its clients work with only their base URL changed.
 
@@ -39,7 +55,8 @@ def serve(
     key = api_key or os.environ.get("SANDBOXSH_API_KEY") or None
     door = server.door_for(host, key)
     listener = server.bind(host, port)
-    service = open_service(place.data, place.ids)
+    authorities = _read(rewrite_ca) if rewrite_ca else b""
+    service = open_service(place.data, place.ids, rewrites=rewrites, rewrites_ca=authorities)
     if not server.is_loopback(host):
         click.echo(
             f"sandboxctl: WARNING: {host} can be reached from other machines, without encryption. "
@@ -61,3 +78,11 @@ def serve(
         server.Server(service, door, stopping).run([listener])
     finally:
         service.close()
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"--rewrite-ca: {path} can't be read: {error.strerror}") from error

@@ -5,7 +5,8 @@ import shutil
 import tempfile
 import threading
 import time
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 
 from sandbox import paths
 from sandbox.emulator.gate import Door
@@ -25,16 +26,26 @@ class Emulator:
 
     ``data``: the data directory, where bases and layers are; the user's own by default. ``keep``: whether environments,
     sessions and files are those of that directory and stay; otherwise they are in a directory of their own that is
-    gone afterwards.
+    gone afterwards. ``rewrites``: where the repositories of these URLs really are, as a URL or a directory;
+    ``rewrites_ca``: the authorities (PEM) that vouch for those.
     """
 
     def __init__(
-        self, data: str | None = None, *, keep: bool = False, host: str = "127.0.0.1", port: int = 0
+        self,
+        data: str | None = None,
+        *,
+        keep: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        rewrites: Mapping[str, str] = MappingProxyType({}),
+        rewrites_ca: bytes = b"",
     ) -> None:
         self.data = data
         self.keep = keep
         self.host = host
         self.port = port
+        self.rewrites = tuple(f"{url}={remote}" for url, remote in rewrites.items())
+        self.rewrites_ca = rewrites_ca
         self.base_url = ""
         self.api_key = "sandboxsh"
         self._folder: str | None = None
@@ -50,7 +61,8 @@ class Emulator:
         self.base_url = url_of(listener, self.host)
         if not self.keep:
             self._folder = tempfile.mkdtemp(prefix="emulator-", dir=data)
-        server = self._server = Server(open_service(data, ids, self._folder), Door())
+        service = open_service(data, ids, self._folder, rewrites=self.rewrites, rewrites_ca=self.rewrites_ca)
+        server = self._server = Server(service, Door())
         self._thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + _START_S

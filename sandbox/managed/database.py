@@ -42,6 +42,9 @@ CREATE TABLE files (
   scope_id TEXT, expires_at TEXT, output BLOB, identity TEXT, doc TEXT NOT NULL
 );
 CREATE INDEX files_scope ON files (scope_id);
+CREATE TABLE outputs_deleted (
+  session_id TEXT NOT NULL, output BLOB NOT NULL, identity TEXT NOT NULL, PRIMARY KEY (session_id, output)
+);
 CREATE TABLE vaults (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
   archived_at TEXT, doc TEXT NOT NULL
@@ -75,6 +78,7 @@ TABLES = (
     "environment_revisions",
     "environment_builds",
     "files",
+    "outputs_deleted",
     "vaults",
     "credentials",
     "sessions",

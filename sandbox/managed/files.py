@@ -173,21 +173,32 @@ def open_content(service: Service, file_id: str) -> Content:
     return Content(descriptor, os.fstat(descriptor).st_size, found["filename"], found["mime_type"])
 
 
-def download(service: Service, file_id: str) -> Content:
-    """The content of a file that may be downloaded; Refused for what was uploaded."""
-    if not usable(service, file_id)["downloadable"]:
+def check_downloadable(document: Document) -> None:
+    """Refused for what was uploaded."""
+    if not document["downloadable"]:
         raise invalid(
-            f"The file {file_id} was uploaded, and only what a session produced can be downloaded.",
+            f"The file {document['id']} was uploaded, and only what a session produced can be downloaded.",
             code="file_not_downloadable",
         )
+
+
+def download(service: Service, file_id: str) -> Content:
+    """The content of a file that may be downloaded."""
+    check_downloadable(usable(service, file_id))
     return open_content(service, file_id)
 
 
 def delete(service: Service, file_id: str) -> Document:
-    """Remove the file. Sessions keep the copies that they have of it."""
-    with service.database.write():
-        get(service, file_id)
+    """Remove the file. Sessions keep the copies that they have of it; what one produced stays in it, and is listed
+    again when it changes there."""
+    with service.database.write() as cursor:
+        document, output, identity = row(service, file_id)
         service.database.delete("files", file_id)
+        if output is not None:
+            cursor.execute(
+                "INSERT OR REPLACE INTO outputs_deleted (session_id, output, identity) VALUES (?, ?, ?)",
+                (document["scope"]["id"], output, identity),
+            )
     discard(service, (file_id,))
     return {"id": file_id, "type": "file_deleted"}
 
@@ -244,6 +255,7 @@ def remove_scope(service: Service, session_id: str) -> tuple[str, ...]:
         rows = cursor.execute("SELECT id FROM files WHERE scope_id = ?", (session_id,)).fetchall()
         if rows:
             cursor.execute("DELETE FROM files WHERE scope_id = ?", (session_id,))
+        cursor.execute("DELETE FROM outputs_deleted WHERE session_id = ?", (session_id,))
     return tuple(row[0] for row in rows)
 
 

@@ -27,10 +27,26 @@ _FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/var", 
 
 
 class Taken(NamedTuple):
-    """What stands in a session: at ``path``, a directory (a repository) or a file."""
+    """What stands in a session. ``paths``: whether it is a directory (a repository), by its path; ``below``: by each
+    directory above one, that one; ``repositories``: the same of repositories alone."""
 
-    path: str
-    directory: bool
+    paths: dict[str, bool]
+    below: dict[str, str]
+    repositories: dict[str, str]
+
+
+def nothing() -> Taken:
+    """A session where nothing stands yet."""
+    return Taken({}, {}, {})
+
+
+def take(taken: Taken, path: str, *, directory: bool) -> None:
+    """Let something stand at ``path``."""
+    taken.paths[path] = directory
+    for parent in _parents(path):
+        taken.below[parent] = path
+        if directory:
+            taken.repositories[parent] = path
 
 
 def default_upload(file_id: str) -> str:
@@ -43,6 +59,11 @@ def default_repository(url: str) -> str:
     name = url.rstrip("/").rpartition("/")[2].removesuffix(".git")
     name = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-") or "repository"
     return f"{WORKSPACE}/{name[:_LONGEST_NAME]}"
+
+
+def is_upload(path: str) -> bool:
+    """Whether a file at ``path`` is where nothing of the session's can be in its way."""
+    return path.startswith(f"{UPLOADS}/")
 
 
 def problem(path: str, *, directory: bool) -> str | None:
@@ -76,16 +97,14 @@ def problem(path: str, *, directory: bool) -> str | None:
     return None
 
 
-def collision(path: str, *, directory: bool, taken: tuple[Taken, ...]) -> str | None:
-    """Which of ``taken`` is in the way of ``path``, or None. A file may stand inside a repository."""
-    for other in taken:
-        if other.path == path:
-            return other.path
-        if path.startswith(f"{other.path}/") and (directory or not other.directory):
-            return other.path
-        if other.path.startswith(f"{path}/") and (other.directory or not directory):
-            return other.path
-    return None
+def collision(path: str, *, directory: bool, taken: Taken) -> str | None:
+    """What of ``taken`` is in the way of ``path``, or None. A file may stand inside a repository."""
+    if path in taken.paths:
+        return path
+    for parent in _parents(path):
+        if parent in taken.paths and (directory or not taken.paths[parent]):
+            return parent
+    return (taken.repositories if directory else taken.below).get(path)
 
 
 def _at_or_below(path: str, folders: tuple[str, ...]) -> bool:

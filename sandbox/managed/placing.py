@@ -18,13 +18,13 @@ from netpolicy.policy import Policy
 from sandbox.containers.directory import NoContainerError
 from sandbox.containers.spec import ContainerSpec, Repository
 from sandbox.errors import Failure, InputError
-from sandbox.managed import cloning, files, resources, rewrites
+from sandbox.managed import cloning, files, mountpaths, resources, rewrites
 from sandbox.managed.cloning import Failed
 from sandbox.managed.database import Document
 from sandbox.managed.failures import invalid
 from sandbox.managed.resources import FILE, REPOSITORY, Item, Planned
 from sandbox.managed.service import Service
-from sandbox.spec import SESSION, UPLOADS, HostMount, RootFs, session_environment
+from sandbox.spec import SESSION, HostMount, RootFs, session_environment
 
 if TYPE_CHECKING:
     from sandbox.containers.containers import Containers
@@ -76,7 +76,7 @@ def place(
 def _attach_all(service: Service, containers: "Containers", planned: Planned) -> None:
     placed = [item for item in planned.items if item.document["type"] == FILE]
     # Whether a file can stand where the session's own files may be in its way shows only where they are mounted.
-    elsewhere = any(not item.document["mount_path"].startswith(f"{UPLOADS}/") for item in placed)
+    elsewhere = any(not mountpaths.is_upload(item.document["mount_path"]) for item in placed)
     if elsewhere:
         containers.start(planned.session_id)
     for item in placed:

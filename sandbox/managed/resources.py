@@ -11,7 +11,6 @@ from typing import NamedTuple
 from sandbox.managed import files, identifiers, mountpaths, paging
 from sandbox.managed.database import Document
 from sandbox.managed.failures import Refused, invalid, not_found
-from sandbox.managed.mountpaths import Taken
 from sandbox.managed.paging import Condition, Limits, Page, Query
 from sandbox.managed.resource_bodies import (
     MOST_FILES,
@@ -50,48 +49,47 @@ class Planned(NamedTuple):
 
 
 def plan(
-    service: Service, session_id: str, wanted: Sequence[ResourceCreate], existing: Sequence[Document] = ()
+    service: Service,
+    session_id: str,
+    wanted: Sequence[ResourceCreate],
+    existing: Sequence[Document] = (),
+    *,
+    field: str = "resources.{}.",
 ) -> Planned:
-    """What ``wanted`` comes to, beside ``existing``. Refused when something of it can't be; nothing is made."""
-    taken = [_taken(document) for document in existing]
+    """What ``wanted`` comes to, beside ``existing``. Refused when something of it can't be; nothing is made.
+
+    ``field``: where in the caller's body it is, for messages.
+    """
+    taken = mountpaths.nothing()
+    for document in existing:
+        mountpaths.take(taken, document["mount_path"], directory=document["type"] == REPOSITORY)
     items = []
     for number, body in enumerate(wanted):
-        field = f"resources.{number}"
-        try:
-            item = _plan_file(service, session_id, body) if isinstance(body, FileResource) else None
-            if isinstance(body, RepositoryResource):
-                item = _plan_repository(body)
-            if item is None:
-                raise invalid(f"{body.type} is not supported")
-        except Refused as refused:
-            raise Refused(
-                refused.kind, f"{field}: {refused}", code=refused.details.get("error_code")
-            ) from None
-        here = _taken(item.document)
-        why = mountpaths.problem(here.path, directory=here.directory)
+        where = field.format(number)
+        if isinstance(body, FileResource):
+            try:
+                item = _plan_file(service, session_id, body)
+            except Refused as refused:
+                told, code = f"{where}file_id: {refused}", refused.details.get("error_code")
+                raise Refused(refused.kind, told, code=code) from None
+        else:
+            assert isinstance(body, RepositoryResource)
+            item = _plan_repository(body)
+        path, directory = item.document["mount_path"], item.document["type"] == REPOSITORY
+        why = mountpaths.problem(path, directory=directory)
         if why is not None:
-            raise invalid(f"{field}.mount_path: {why}")
-        other = mountpaths.collision(here.path, directory=here.directory, taken=tuple(taken))
+            raise invalid(f"{where}mount_path: {why}")
+        other = mountpaths.collision(path, directory=directory, taken=taken)
         if other is not None:
-            raise invalid(
-                f"{field}.mount_path: {here.path} and {other}, of another resource, exclude each other"
-            )
-        taken.append(here)
+            raise invalid(f"{where}mount_path: {path} and {other}, of another resource, exclude each other")
+        mountpaths.take(taken, path, directory=directory)
         items.append(item)
-    _count(taken)
-    return Planned(session_id, tuple(items))
-
-
-def _count(taken: Sequence[Taken]) -> None:
-    repositories = sum(each.directory for each in taken)
-    if len(taken) - repositories > MOST_FILES:
-        raise invalid(f"resources: {len(taken) - repositories} files; {MOST_FILES} are allowed")
+    repositories = sum(taken.paths.values())
+    if len(taken.paths) - repositories > MOST_FILES:
+        raise invalid(f"resources: {len(taken.paths) - repositories} files; {MOST_FILES} are allowed")
     if repositories > MOST_REPOSITORIES:
         raise invalid(f"resources: {repositories} repositories; {MOST_REPOSITORIES} are allowed")
-
-
-def _taken(document: Document) -> Taken:
-    return Taken(document["mount_path"], document["type"] == REPOSITORY)
+    return Planned(session_id, tuple(items))
 
 
 def _plan_file(service: Service, session_id: str, body: FileResource) -> Item:

@@ -95,7 +95,7 @@ REPOSITORY = {"type": "github_repository", "url": "https://git.example/acme/app"
 MISTAKES: tuple[tuple[tuple[dict[str, Any], ...], str], ...] = (
     (({"type": "memory_store", "memory_store_id": "m"},), "memory_store resources are not supported"),
     (({"type": "disk"},), "resources.0"),
-    (({"type": "file", "file_id": "file_gone"},), "resources.0: There is no file file_gone"),
+    (({"type": "file", "file_id": "file_gone"},), "resources.0.file_id: There is no file file_gone"),
     ((REPOSITORY, REPOSITORY), "exclude each other"),
     ((REPOSITORY, {**REPOSITORY, "mount_path": "/workspace/app/inner"}), "exclude each other"),
     (({**REPOSITORY, "mount_path": "/etc"},), "resources.0.mount_path"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.managed.mountpaths import Taken, collision, default_repository, problem
+from sandbox.managed.mountpaths import collision, default_repository, nothing, problem, take
 
 FILES_MAY = (
     "/mnt/session/uploads/file_1",
@@ -92,24 +92,26 @@ def test_a_repository_may_not_stand_there(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "directory", "other", "in_the_way"),
     [
-        ("/a", False, Taken("/a", False), True),
-        ("/a", True, Taken("/a", False), True),
-        ("/a/b", False, Taken("/a", False), True),
-        ("/a", False, Taken("/a/b", False), True),
-        ("/a/b", True, Taken("/a", True), True),
-        ("/a", True, Taken("/a/b", True), True),
-        ("/a", False, Taken("/a/b", True), True),
-        ("/a/b", True, Taken("/a", False), True),
-        ("/a/b", False, Taken("/a", True), False),
-        ("/a", True, Taken("/a/b", False), False),
-        ("/ab", False, Taken("/a", False), False),
-        ("/a", False, Taken("/ab", True), False),
+        ("/a", False, ("/a", False), True),
+        ("/a", True, ("/a", False), True),
+        ("/a/b", False, ("/a", False), True),
+        ("/a", False, ("/a/b", False), True),
+        ("/a/b", True, ("/a", True), True),
+        ("/a", True, ("/a/b", True), True),
+        ("/a", False, ("/a/b", True), True),
+        ("/a/b", True, ("/a", False), True),
+        ("/a/b", False, ("/a", True), False),
+        ("/a", True, ("/a/b", False), False),
+        ("/ab", False, ("/a", False), False),
+        ("/a", False, ("/ab", True), False),
     ],
 )
 def test_two_things_that_exclude_each_other(
-    path: str, directory: bool, other: Taken, in_the_way: bool
+    path: str, directory: bool, other: tuple[str, bool], in_the_way: bool
 ) -> None:
-    assert collision(path, directory=directory, taken=(other,)) == (other.path if in_the_way else None)
+    taken = nothing()
+    take(taken, other[0], directory=other[1])
+    assert collision(path, directory=directory, taken=taken) == (other[0] if in_the_way else None)
 
 
 @pytest.mark.parametrize(
