@@ -150,6 +150,21 @@ def judge(
     return environment, tuple(sorted((_placed(problem, document) for problem in problems), key=_by_line))
 
 
+def body_of(value: object) -> object:
+    """What a file holds, in the shape of the API's body whichever of the two it is written in."""
+    if not isinstance(value, dict):
+        return value
+    config = value.get("config", {name: value[name] for name in CONFIG_FIELDS if name in value})
+    rest = {
+        name: value[name]
+        for name in value
+        if name != "config" and ("config" in value or name not in CONFIG_FIELDS)
+    }
+    if isinstance(config, dict) and "type" not in config:
+        config = {"type": "cloud", **config}
+    return {**rest, "config": config}
+
+
 def _placed(problem: Problem, document: Document) -> Problem:
     path = problem.path
     while problem.line is None and path and path not in document.lines:

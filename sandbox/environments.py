@@ -1,21 +1,27 @@
-"""Environments by file or by name: reading what the user wrote, keeping what was built under its name."""
+"""Environments by file, by name or by id. Those that last are records, which `sandbox.managed` keeps; here they are
+only looked up, by one question to the database, for a session's start can't wait for more."""
 
 import os
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from sandbox.environment import Environment, known_checks, read
+from sandbox.environment import Environment, known_checks, parse, read
 from sandbox.errors import HostError, InputError
 
+if TYPE_CHECKING:
+    import sqlite3
+
 _SUFFIXES = (".yaml", ".yml", ".json")
-_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 def find(given: str, data: str) -> Environment:
-    """The environment of a file, or the one that was built under that name.
+    """The environment of a file, or the one that has that name or id.
 
-    InputError when neither is there, or when it is a self-hosted one, which has nothing to run here.
+    InputError when neither is there, when it is archived, or when it is a self-hosted one, which has nothing to run
+    here.
     """
-    found = _find(given, data)
+    found = read_file(given) if is_file(given) else _record(data, given)
     if found.type != "cloud":
         raise InputError(
             f"{given}: config.type is {found.type}, which names no packages and no network",
@@ -24,114 +30,85 @@ def find(given: str, data: str) -> Environment:
     return found
 
 
-def _find(given: str, data: str) -> Environment:
-    if "/" in given or given.endswith(_SUFFIXES) or os.path.isfile(given):
-        return read_file(given)
-    kept = _kept(data, given)
-    if not os.path.isfile(kept):
-        known = names(data)
-        raise InputError(
-            f"--env {given}: no file and no environment of that name",
-            hint=f"known names: {', '.join(known)}" if known else "sandboxctl env build FILE makes one known",
-        )
-    return read_file(kept)
+def is_file(given: str) -> bool:
+    """Whether ``given`` is meant as a path, not as a name."""
+    return "/" in given or given.endswith(_SUFFIXES) or os.path.isfile(given)
 
 
 def read_file(path: str) -> Environment:
     """Read and validate one file."""
+    return read(read_text(path), known_checks(), source=path)
+
+
+def read_text(path: str) -> bytes:
+    """What is in the file of an environment, or of another body."""
     try:
         with open(path, "rb") as file:
-            text = file.read(1 << 20)
+            return file.read(1 << 20)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", hint="check the path") from error
-    return read(text, known_checks(), source=path)
+
+
+def records(data: str) -> str:
+    """The file of the records that commands and ``sandboxctl serve`` share."""
+    return os.path.join(data, "managed", "state.db")
 
 
 def names(data: str) -> list[str]:
-    """The names of the environments that are kept."""
-    try:
-        found = os.listdir(f"{data}/environments")
-    except FileNotFoundError:
-        return []
-    return sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml"))
+    """The names of the environments that last and are not archived."""
+    with _open(data) as database:
+        if database is None:
+            return []
+        rows = database.execute("SELECT name FROM environments WHERE archived_at IS NULL ORDER BY name")
+        return [name for (name,) in rows]
 
 
-def keep(data: str, name: str, path: str) -> None:
-    """Keep a copy of the file ``path`` under ``name``, whole or not at all."""
-    if not name or not _NAME.issuperset(name) or name.startswith("."):
+def _record(data: str, given: str) -> Environment:
+    with _open(data) as database:
+        row = None
+        if database is not None:
+            row = database.execute(
+                "SELECT doc FROM environments WHERE id = ?1 OR (name = ?1 AND archived_at IS NULL) "
+                "ORDER BY id = ?1 DESC LIMIT 1",
+                (given,),
+            ).fetchone()
+    if row is None:
+        known = names(data)
         raise InputError(
-            f"the name {name!r} can't be used on the command line",
-            hint="use letters, digits, '.', '_' and '-', not starting with '.'",
+            f"there is no environment {given!r}, and no file of that name",
+            hint=f"known names: {', '.join(known)}"
+            if known
+            else "sandboxctl env create FILE makes one known",
         )
-    target = _kept(data, name)
+    import json
+
+    document: dict[str, Any] = json.loads(row[0])
+    if document["archived_at"] is not None:
+        raise InputError(
+            f"the environment {given} is archived: it takes no new sessions", hint="use another, or its file"
+        )
+    body = {"name": document["name"], "config": document["config"]}
+    return parse(body, known_checks(), source=f"environment {given}", bare=False)
+
+
+@contextmanager
+def _open(data: str) -> "Iterator[sqlite3.Connection | None]":
+    """The records, to be read only; None when there are none. HostError when they can't be read."""
+    path = records(data)
+    if not os.path.isfile(path):
+        yield None
+        return
+    import sqlite3
+
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     try:
-        with open(path, "rb") as file:
-            text = file.read()
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        made = f"{target}.{os.getpid()}"
-        with open(made, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, target)
-    except OSError as error:
+        database = sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=10)
+        try:
+            yield database
+        finally:
+            database.close()
+    except sqlite3.Error as error:
         raise HostError(
-            f"the environment {name} can't be kept: {error.strerror}", hint="free some space, or use --data"
+            f"the environments in {path} can't be read: {error}",
+            hint="name another data directory with --data",
         ) from error
-
-
-class Kept(NamedTuple):
-    """An environment that is known by name. ``problem``: why it can't be used, as one line."""
-
-    name: str
-    packages: dict[str, tuple[str, ...]]
-    networking: str
-    problem: str = ""
-
-
-def list_kept(data: str) -> tuple[Kept, ...]:
-    """All of them, by name."""
-    return tuple(_describe(data, name) for name in names(data))
-
-
-def _describe(data: str, name: str) -> Kept:
-    try:
-        found = read_file(_kept(data, name))
-    except InputError as error:
-        return Kept(name, {}, "", str(error).partition("\n")[0])
-    return Kept(name, found.packages.wanted(), found.networking.type)
-
-
-def text(data: str, name: str) -> str:
-    """What was kept under ``name``, as it was written. InputError when there is none."""
-    try:
-        with open(_checked(data, name), encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise _unknown(data, name) from None
-
-
-def remove(data: str, name: str) -> None:
-    """Forget what was kept under ``name``. InputError when there is none."""
-    try:
-        os.unlink(_checked(data, name))
-    except FileNotFoundError:
-        raise _unknown(data, name) from None
-
-
-def _checked(data: str, name: str) -> str:
-    if not name or not _NAME.issuperset(name) or name.startswith("."):
-        raise _unknown(data, name)
-    return _kept(data, name)
-
-
-def _unknown(data: str, name: str) -> InputError:
-    known = names(data)
-    return InputError(
-        f"there is no environment {name!r}",
-        hint=f"known names: {', '.join(known)}" if known else "sandboxctl env build FILE makes one known",
-    )
-
-
-def _kept(data: str, name: str) -> str:
-    return f"{data}/environments/{name}.yaml"

@@ -106,6 +106,7 @@ TESTED_ELSEWHERE = {
     "pkgcache.runner": "types alone",
     "sandbox.build_runner": "builds of real layers, in tests/integration",
     "sandbox.commands.adhoc": "whole sessions, in tests/sessions",
+    "sandbox.commands.records": "under every command of tests/sandbox/commands/test_env_records.py",
     "sandbox.commands.sandboxctl": "the real command, in tests/sessions/test_bad_input.py",
     "sandbox.commands.sandboxsh": "whole sessions, in tests/sessions",
     "sandbox.containers.attach": "whole containers, in tests/containers",

@@ -1,17 +1,21 @@
 """``sandboxctl env``: environments, and the layers that they need."""
 
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from sandbox import images
-from sandbox.commands import kept
+from sandbox.commands import env_records
 from sandbox.commands.exporting import compression, write_image
-from sandbox.commands.place import Place, prepared
+from sandbox.commands.failures import spoken
+from sandbox.commands.place import Place, opened, prepared
 from sandbox.commands.progress import Progress
 
 if TYPE_CHECKING:
+    from pkgcache.phases import Event
     from sandbox.environment import Environment
 
 
@@ -62,8 +66,11 @@ def env_build(
     offline: bool,
     quiet: bool,
 ) -> None:
-    """Build the layers of the environment in FILE; one that has a name can then be used by it."""
-    from sandbox import environments, locks
+    """Build the layers of the environment in FILE, or of the one with that name or id.
+
+    A file that has a name is kept under it: a new environment, or the next revision of the one that has the name.
+    """
+    from sandbox import locks
 
     if refresh and locked is not None:
         raise click.UsageError("--refresh resolves versions again, --locked keeps them: give one of them")
@@ -75,7 +82,14 @@ def env_build(
     place = prepared(context)
     found = _find(place, file, base_name or (lock.base if lock is not None else None))
     networking = found.environment.networking
-    with Progress(quiet=quiet) as progress:
+    with ExitStack() as stack:
+        record = _record(stack, context, found, file, base_name)
+        progress = stack.enter_context(Progress(quiet=quiet))
+
+        def show(event: "Event") -> None:
+            record(event)
+            progress.show(event)
+
         image = images.make(
             place.data,
             place.ids,
@@ -84,16 +98,35 @@ def env_build(
             environment=os.environ,
             allowed_hosts=networking.allowed_hosts,
             need_endpoints=networking.allow_package_managers,
-            progress=progress.show,
+            progress=show,
             refresh=refresh,
             lock=lock,
             offline=offline,
         )
-    name = found.environment.name
-    if name and os.path.isfile(file):
-        environments.keep(place.data, name, file)
     managers = ", ".join(found.wanted) or "no packages"
-    click.echo(f"{name or file}: ready ({managers}; {len(image.layers)} layers)")
+    click.echo(f"{spoken(found.environment.name or file)}: ready ({managers}; {len(image.layers)} layers)")
+
+
+def _record(
+    stack: ExitStack, context: click.Context, found: _Found, given: str, base_name: str | None
+) -> "Callable[[Event], None]":
+    """Keep the environment of a file that has a name, and the record of its build; what the steps are told to."""
+    from sandbox import environments
+
+    if environments.is_file(given) and found.environment.name is None:
+        return lambda _: None
+    from sandbox.managed import builds
+    from sandbox.managed import environments as managed
+
+    service = stack.enter_context(opened(context))
+    if environments.is_file(given):
+        document = managed.put(service.database, managed.from_file(found.environment))
+    else:
+        document = managed.find(service.database, given)
+    if base_name is not None:
+        return lambda _: None
+    place = builds.Place(service.data, service.ids, service.folder)
+    return stack.enter_context(builds.recorded(service.database, place, document))
 
 
 @env.command("lock")
@@ -191,6 +224,13 @@ def env_export(
     click.echo(write_image(found.place, image, directory, tag, compression, quiet=quiet))
 
 
-env.add_command(kept.env_list)
-env.add_command(kept.env_show)
-env.add_command(kept.env_remove)
+for command in (
+    env_records.env_create,
+    env_records.env_list,
+    env_records.env_show,
+    env_records.env_update,
+    env_records.env_history,
+    env_records.env_archive,
+    env_records.env_delete,
+):
+    env.add_command(command)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import bases, caches, envs, files, network, place, serving
+from sandbox.commands import agents, bases, caches, envs, files, network, place, serving
 from sandbox.commands.failures import tell
 
 
@@ -56,6 +56,7 @@ def _colors() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
+main.add_command(agents.agent)
 main.add_command(bases.base)
 main.add_command(caches.cache)
 main.add_command(envs.env)

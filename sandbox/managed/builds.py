@@ -4,7 +4,8 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandbox import images
@@ -209,6 +210,27 @@ class Recorder:
                 "UPDATE environment_builds SET doc = ? WHERE id = ? AND need = ?",
                 (dump(document), self._identifier, self._need),
             )
+
+
+@contextmanager
+def recorded(database: Database, place: Place, environment: Document) -> "Iterator[Callable[[Event], None]]":
+    """Keep the record of a build of ``environment`` that this process does in the block; yields what is to be told
+    each step."""
+    need = need_of(environment)
+    if need is None:
+        yield lambda _: None
+        return
+    recorder = Recorder(database, place, environment["id"], need)
+    recorder.claim("building")
+    try:
+        yield recorder.show
+    except BaseException as error:
+        if isinstance(error, Exception) and isinstance(getattr(error, "exit_code", None), int):
+            recorder.done(problem_of(error))
+        else:
+            recorder.give_up()
+        raise
+    recorder.done()
 
 
 def problem_of(error: Exception) -> Document:

@@ -220,6 +220,18 @@ def revision(database: Database, identifier: str) -> int:
     return found or 0
 
 
+def changes(old: Document, new: Document, path: str = "") -> list[str]:
+    """The fields that differ between two revisions, as ``config.networking.allowed_hosts``."""
+    found = []
+    for name in dict.fromkeys((*old, *new)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += changes(before, after, f"{path}{name}.")
+        elif before != after and path + name not in ("revision", "updated_at"):
+            found.append(path + name)
+    return found
+
+
 def usable(environment: Document) -> Document:
     """``environment`` when new sessions may be made of it; Refused when it is archived."""
     if environment["archived_at"] is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import environments
 from tests.capabilities import need
 from tests.sessions.running import SANDBOXSH, Ran, Sandbox, control
 
@@ -102,7 +103,7 @@ def test_wrong_environments_are_2_and_name_the_field(
     if body != "packages: {pip: [six]}\nnetworking: {type: limited}":
         built = control(empty_data_dir, "env", "build", str(tmp_path / "env.yaml"))
         assert (built.code, built.out) == (2, ""), built
-    assert not list(empty_data_dir.glob("environments/*"))
+    assert environments.names(str(empty_data_dir)) == []
 
 
 def test_a_good_environment_runs(sandbox: Sandbox, tmp_path: Path) -> None:

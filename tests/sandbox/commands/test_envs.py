@@ -25,6 +25,15 @@ def test_an_environment_is_kept_under_its_name(empty_data_dir: Path) -> None:
     assert (by_name.code, by_name.out) == (0, by_file.out)
 
 
+def test_a_file_that_changed_is_the_next_revision(empty_data_dir: Path) -> None:
+    file = empty_data_dir / "plain.yaml"
+    for text in (PLAIN, PLAIN, PLAIN.replace("example.com", "example.org")):
+        file.write_text(text)
+        assert control(empty_data_dir / "data", "env", "build", str(file)).code == 0
+    history = control(empty_data_dir / "data", "env", "history", "plain").out.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in history] == ["config.networking.allowed_hosts", "created"]
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [
