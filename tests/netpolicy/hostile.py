@@ -16,7 +16,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
 
 import dns.exception
 import dns.message
@@ -27,16 +28,19 @@ import h11
 
 from netpolicy import clienthello, dnsreply, forwarder, hostproxy
 from netpolicy import dns as server
+from netpolicy.attached import Attached
 from netpolicy.audit import Audit
 from netpolicy.blocklist import parse_blocklist
 from netpolicy.clienthello import ClientHello, HelloReader
+from netpolicy.credentials import Credential, Secret
 from netpolicy.errors import PeerError
 from netpolicy.exchange import HttpConnection
 from netpolicy.hosts import name_problem, presentation
 from netpolicy.httprules import Forward, read_request
 from netpolicy.keyring import Keyring
-from netpolicy.outlet import Plain
+from netpolicy.outlet import Attempt, Done, Outlet, Passage, Plain
 from netpolicy.policy import compile_policy
+from netpolicy.reach import Unreachable
 from netpolicy.reactor import Reactor
 from netpolicy.recent import RecentNames
 from netpolicy.relay import Buffer
@@ -47,6 +51,7 @@ from netpolicy.wall import Timeouts, Wall
 from tests.netpolicy.looping import connection, settle
 
 HOST = "a.test"
+OURS = Credential(HOST, 443, "ours", ("/me/ours", "/me/ours.git"), value=Secret("Basic T0tFTg=="))
 _SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
@@ -165,7 +170,7 @@ class _Unlinked(Wall):
     """A wall for one allowed host, to which a connection is made at once and without a network."""
 
     def reach(self, host: str, port: int, done: Callable[..., None], plain: bool = False) -> _Reached:  # type: ignore[override]
-        assert (host, port) == (HOST, 80), "a host that is not allowed is dialled"
+        assert (host, port) in ((HOST, 80), (HOST, 443)), "a host that is not allowed is dialled"
         return _Reached(self, done)
 
 
@@ -196,7 +201,7 @@ def unlinked(reactor: Reactor, unrestricted: bool = False) -> Wall:
     policy = (
         compile_policy("unrestricted", blocks=blocks)
         if unrestricted
-        else compile_policy("limited", [f"{HOST}:80"])
+        else compile_policy("limited", [f"{HOST}:80", HOST])
     )
     return _Unlinked(
         reactor,
@@ -209,7 +214,7 @@ def unlinked(reactor: Reactor, unrestricted: bool = False) -> Wall:
         Buffer(),
         RecentNames(),
         list,
-        Keyring(),
+        Keyring([OURS]),
     )
 
 
@@ -218,6 +223,41 @@ def check_exchange(data: bytes) -> None:
 
     No bytes of either side make the wall fail, and the host hears of no other host.
     """
+    for said in carried(data, lambda wall: Plain(wall, 80)):
+        for _ in _requests(said):
+            pass
+
+
+class InTheClear(Attached):
+    """A host with something attached, without TLS on either side."""
+
+    def reach(self, passage: Passage, done: Done) -> Attempt:
+        def reached(result: socket.socket | Unreachable) -> None:
+            assert isinstance(result, socket.socket)
+            done(End(result, self._wall.buffer))
+
+        return self._wall.reach(self._host, self.port, reached)
+
+
+def check_attached(data: bytes) -> None:
+    """The same for a host with something attached: that goes to its path and to no other, whoever reads it."""
+    for said in carried(data, lambda wall: InTheClear(wall, HOST, 443)):
+        ours = []
+        for request in _requests(said):
+            values = [value for name, value in request.headers if name == b"authorization"]
+            ours.append(b"Basic T0tFTg==" in values)
+            if ours[-1]:
+                assert len(values) == 1
+                assert request.method in (b"GET", b"HEAD", b"POST", b"PUT")
+                raw = request.target.partition(b"?")[0].decode("ascii")
+                for reading in (raw, unquote(raw), unquote(unquote(raw)).replace("\\", "/")):
+                    plain = normpath(reading.partition(";")[0])
+                    assert plain in OURS.paths or plain.startswith(("/me/ours/", "/me/ours.git/"))
+        assert len(set(ours)) < 2, "one connection for requests with and without it"
+
+
+def carried(data: bytes, outlet: Callable[[Wall], Outlet]) -> list[bytes]:
+    """What the host hears, by connection."""
     at = 2 + int.from_bytes(data[:2], "big")
     client_says, host_says = data[2:at], data[at:]
     del _OUTER[:]
@@ -226,7 +266,7 @@ def check_exchange(data: bytes) -> None:
         wall = unlinked(reactor)
         client, ours = connection()
         ours.setblocking(False)
-        served = HttpConnection(wall, End(ours, wall.buffer), Plain(wall, 80), lambda _: None)
+        served = HttpConnection(wall, End(ours, wall.buffer), outlet(wall), lambda _: None)
         with closing(client):
             served.start()
             for piece in _halves(client_says):
@@ -250,8 +290,7 @@ def check_exchange(data: bytes) -> None:
         wall.resolver.close()
     for outer in _OUTER:
         outer.close()
-    for said in heard.values():
-        _only_our_host(said)
+    return list(heard.values())
 
 
 def _halves(data: bytes) -> Iterator[bytes]:
@@ -285,8 +324,8 @@ def _hear(end: socket.socket) -> bytes:
     return said
 
 
-def _only_our_host(said: bytes) -> None:
-    """Read a stream of requests as another server would."""
+def _requests(said: bytes) -> Iterator[h11.Request]:
+    """A stream of requests as another server would read it. None is for another host."""
     http = h11.Connection(h11.SERVER, MAX_HEAD)
     http.receive_data(said)
     while True:
@@ -294,6 +333,7 @@ def _only_our_host(said: bytes) -> None:
         if isinstance(event, h11.Request):
             hosts = [value for name, value in event.headers if name == b"host"]
             assert [host.lower().partition(b":")[0].removesuffix(b".") for host in hosts] == [HOST.encode()]
+            yield event
         elif isinstance(event, h11.EndOfMessage):
             http.send(h11.Response(status_code=200, headers=[(b"content-length", b"0")]))
             http.send(h11.EndOfMessage())
@@ -386,6 +426,7 @@ CHECKS: dict[str, Callable[[bytes], None]] = {
     "dns": check_dns,
     "dnsreply": check_dnsreply,
     "exchange": check_exchange,
+    "attached": check_attached,
     "http": check_http,
     "tunnel": check_tunnel,
 }
@@ -394,6 +435,8 @@ MODULES = [each.__name__ for each in (clienthello, dnsreply, forwarder, hostprox
     "netpolicy.httprules",
     "netpolicy.exchange",
     "netpolicy.outlet",
+    "netpolicy.attached",
+    "netpolicy.credentials",
     "netpolicy.hosts",
     "h11",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dns.message
 import dns.rrset
 
-from tests.netpolicy import test_clienthello, test_dns, test_dnsreply, test_exchange
+from tests.netpolicy import test_attached, test_clienthello, test_dns, test_dnsreply, test_exchange
 from tests.netpolicy.recorded import recorded_hellos
 
 GET = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
@@ -42,10 +42,19 @@ def seeds() -> dict[str, list[bytes]]:
             *(exchange(request, test_exchange.OK) for request in requests),
             *(exchange(GET + GET, response) for response in responses),
         ],
+        "attached": [exchange(request, test_exchange.OK) for request in _attached()],
         "http": requests,
         "tunnel": [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 407 No\r\nProxy-Authenticate: Basic\r\n\r\nx"],
     }
     return {check: [each for each in inputs if len(each) < 4096] for check, inputs in found.items()}
+
+
+def _attached() -> list[bytes]:
+    """Requests to a host with something attached, in all the ways that tests try."""
+    attempts = [*test_attached.NO_TOKEN.values(), *(data for data, _ in test_attached.REFUSED.values())]
+    attempts.append(test_attached.get("/me/ours/info/refs?service=x"))
+    made = [each.replace(b"git.test", b"a.test") for each in attempts]
+    return [*made, *(each + made[-1] for each in made), made[-1] + made[0] + made[-1]]
 
 
 def exchange(client_says: bytes, host_says: bytes) -> bytes:

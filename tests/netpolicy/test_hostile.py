@@ -20,8 +20,10 @@ from netpolicy.clienthello import ClientHello, HelloReader
 from netpolicy.errors import PeerError
 from netpolicy.synthetic import SyntheticNames
 from tests.netpolicy.greetings import extension, hello, openssl_hello, records, server_name
-from tests.netpolicy.hostile import CHECKS, name_for_openssl
-from tests.netpolicy.seeds import seeds
+from tests.netpolicy.hostile import CHECKS, InTheClear, carried, name_for_openssl
+from tests.netpolicy.seeds import exchange, seeds
+from tests.netpolicy.test_attached import get
+from tests.netpolicy.test_exchange import OK
 
 SEEDS = seeds()
 
@@ -57,7 +59,7 @@ def test_every_check_has_seeds_that_pass_it() -> None:
 
 @pytest.mark.parametrize("target", CHECKS)
 def test_damaged_input_is_read_alike_by_all_or_refused(target: str) -> None:
-    examples = 40 if target == "exchange" else 300
+    examples = 40 if target in ("attached", "exchange") else 300
 
     @given(damaged(SEEDS[target]))
     @settings(max_examples=examples, deadline=None)
@@ -72,6 +74,17 @@ def test_damaged_input_is_read_alike_by_all_or_refused(target: str) -> None:
 @settings(max_examples=50, deadline=None)
 def test_any_bytes_at_all_are_read_alike_or_refused(target: str, data: bytes) -> None:
     CHECKS[target](data)
+
+
+def test_what_is_attached_is_seen_where_it_belongs() -> None:
+    """The check itself: it would tell a token from none."""
+    said = [
+        exchange(get(path, "a.test"), OK)
+        for path in ("/me/ours/x", "/me/ours.git", "/me/theirs", "/me/ours/../x")
+    ]
+    found = [b"".join(carried(data, lambda wall: InTheClear(wall, "a.test", 443))) for data in said]
+    assert [b"authorization" in each for each in found] == [True, True, False, False]
+    assert all(found)
 
 
 def test_openssl_is_asked_and_would_tell_a_difference() -> None:
