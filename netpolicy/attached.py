@@ -129,6 +129,7 @@ class Attachment:
         self._started = wall.reactor.now
         self._http: HttpConnection | None = None
         self._farewell: Farewell | None = None
+        self._given_back = False
         self._end = SecuredEnd(client, wall.buffer, context, first=first)
         self._handshake = Handshake(wall, self._end, wall.timeouts.hello, self._agreed)
 
@@ -159,7 +160,7 @@ class Attachment:
         self._handshake.cancel()
         self._end.drop()
         self._end.socket.close()
-        self._refusals.end()
+        self._give_back()
 
     def _agreed(self, why: str) -> None:
         if not why:
@@ -176,5 +177,10 @@ class Attachment:
         self._farewell = Farewell(self._wall, self._end.socket, b"", self._gone)
 
     def _gone(self) -> None:
-        self._refusals.end()
+        self._give_back()
         self._closed()
+
+    def _give_back(self) -> None:
+        if not self._given_back:
+            self._given_back = True
+            self._refusals.end()

@@ -219,10 +219,11 @@ def with_credential(forward: Forward, grant: Grant) -> Forward:
         ours = credential.name.encode("ascii")
         headers = [pair for pair in headers if pair[0] not in (ours, b"authorization")]
         headers.append((ours, credential.value.reveal().encode("ascii")))
-    remote = credential.remote
-    if remote is not None:
+    remote = credential.remote or Remote("https", credential.host, credential.port)
+    if credential.remote is not None:
         plain = (remote.path + plain[len(grant.path) :]) or "/"
-        headers = [(b"host", authority(remote)), *(pair for pair in headers if pair[0] != b"host")]
+    # In canonical form, too: servers that know a name in one form only have another site for the rest.
+    headers = [(b"host", authority(remote)), *(pair for pair in headers if pair[0] != b"host")]
     return forward._replace(target=plain.encode("ascii") + mark + query, headers=headers)
 
 

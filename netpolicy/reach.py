@@ -42,7 +42,8 @@ class Reach:
     """One attempt to connect to a name; `done` is called once, with the socket or why not, unless cancelled.
 
     Addresses are tried one after the other, the next one as soon as one fails or has taken a quarter second.
-    `trusted`: the host's own configuration names this target; none of its addresses is refused.
+    `trusted`: the host's own configuration names this target; none of its addresses is refused. `siblings`: further
+    addresses of it, asked for only where the first ones fail or take long; those that are refused are left out.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Reach:
         port: int,
         done: Callable[[socket.socket | Unreachable], None],
         trusted: bool = False,
+        siblings: Callable[[], Sequence[str]] | None = None,
     ) -> None:
+        self._siblings = siblings
         self._trusted = trusted
         self._reactor = reactor
         self._policy = policy
@@ -99,10 +102,7 @@ class Reach:
             self._finish(Unreachable("failed", f"the name {self._host} can't be resolved: {why}", "resolve"))
             return
         addresses = list(dict.fromkeys(result))[:MAX_ADDRESSES]
-        verdicts = {
-            each: None if self._trusted else refusal(self._policy, each, self._private, self._own)
-            for each in addresses
-        }
+        verdicts = {each: self._refusal(each) for each in addresses}
         open_ones = [each for each in addresses if verdicts[each] is None]
         if open_ones:
             self._dial(_alternate(open_ones))
@@ -110,6 +110,9 @@ class Reach:
             self._refuse(addresses[0], verdicts[addresses[0]])
         else:
             self._finish(Unreachable("failed", f"the name {self._host} has no address", "resolve"))
+
+    def _refusal(self, address: str) -> Verdict | None:
+        return None if self._trusted else refusal(self._policy, address, self._private, self._own)
 
     def _refuse(self, address: str, verdict: Verdict | None) -> None:
         assert verdict is not None
@@ -146,9 +149,15 @@ class Reach:
             except OSError as error:
                 self._last_error = os.strerror(error.errno) if error.errno else str(error)
                 continue
-            if self._left and self._done is not None:
+            if (self._left or self._siblings is not None) and self._done is not None:
                 self._stagger = self._reactor.after(STAGGER, self._next)
             return
+        if self._siblings is not None:
+            siblings, self._siblings = self._siblings(), None
+            self._left = [each for each in siblings[:MAX_ADDRESSES] if self._refusal(each) is None]
+            if self._left:
+                self._next()
+                return
         if not self._trying and self._done is not None:
             self._finish(
                 Unreachable("failed", f"{self._host} can't be connected to: {self._last_error}", "connect")

@@ -11,21 +11,33 @@ NameServers = Callable[[], Sequence[tuple[str, int]]]
 
 
 class RecentNames:
-    """A bounded table from addresses to the name that was last answered with each."""
+    """A bounded table from addresses to the name that was last answered with each, and whether others were, too."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._names: dict[str, str] = {}
+        self._shared: set[str] = set()
 
     def learn(self, name: str, addresses: Sequence[str]) -> None:
         for address in addresses:
-            self._names.pop(address, None)
+            if self._names.pop(address, name) != name:
+                self._shared.add(address)
             if len(self._names) >= self._capacity:
-                del self._names[next(iter(self._names))]
+                oldest = next(iter(self._names))
+                del self._names[oldest]
+                self._shared.discard(oldest)
             self._names[address] = name
 
     def name_of(self, address: str) -> str | None:
         return self._names.get(address)
+
+    def siblings(self, address: str) -> list[str]:
+        """The other family's addresses of the one name that led to this address; none where several names did."""
+        name = self._names.get(address)
+        if name is None or address in self._shared:
+            return []
+        six = ":" in address
+        return [each for each, known in self._names.items() if known == name and (":" in each) != six]
 
     def __len__(self) -> int:
         return len(self._names)

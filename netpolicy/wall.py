@@ -109,6 +109,8 @@ class Wall(NamedTuple):
             port,
             done,
             trusted,
+            # Sessions that look names up choose by what connects, and here everything connects at once.
+            (lambda: self.recent.siblings(host)) if looks_like_address(host) and not trusted else None,
         )
 
     def rewritten(self, forward: Forward, port: int) -> Forward:

@@ -45,6 +45,9 @@ ZONE = {
     ("public.test.", "A"): PUBLIC,
     ("public.test.", "AAAA"): PUBLIC_V6,
     ("private.test.", "A"): PRIVATE,
+    # Nobody has its IPv6 address, though there is a way to it.
+    ("half.test.", "A"): PUBLIC,
+    ("half.test.", "AAAA"): "2001:db8:9::77",
     ("metadata.google.internal.", "A"): "169.254.169.254",
     ("listed.test.", "A"): PUBLIC,
     ("deep.listed-below.test.", "A"): PUBLIC,

@@ -17,12 +17,15 @@ import h11
 import pytest
 import trustme
 
+from netpolicy import attached, proxy
 from netpolicy.certificates import make_authority
 from netpolicy.credentials import Credential, Secret, repository
 from netpolicy.policy import Policy, compile_policy
+from netpolicy.secured import SecuredEnd
 from netpolicy.wall import Timeouts
 from tests.netpolicy.serving import Canary, Session, allow, is_reset, read_all, session, to
 from tests.netpolicy.test_exchange import Client
+from tests.netpolicy.test_tunnel import Proxy, proxied
 
 WALL = make_authority(datetime.now(UTC))
 TOKEN = "canary-s3cret-0451"
@@ -344,6 +347,35 @@ def test_private_addresses_are_vetoed_for_attached_hosts_too() -> None:
         assert wall.finish()["denied"][0]["code"] == "private-address"
 
 
+def test_a_proxy_of_the_hosts_carries_it_and_sees_nothing_of_it() -> None:
+    with Web("git.test") as web, Web("mirror.test") as mirror:
+        upstream = Proxy({"git.test": web.port, "mirror.test": mirror.port})
+        with (
+            proxied(upstream) as proxies,
+            session(allow(), refusals=WALL, credentials=[OURS], roots=web.ca, host_proxies=proxies) as wall,
+        ):
+            here = World(wall, web)
+            assert here.ask(get("/me/ours/x"), get("/me/ours/y")) == [200, 200]
+            assert web.tokens == [True, True]
+            elsewhere = repository(
+                "https://git.test/me/ours", TOKEN, rewrite="https://mirror.test/x", ca=mirror.ca
+            )
+            wall.attach(elsewhere)
+            assert here.ask(get("/me/ours/x")) == [200]
+            assert mirror.tokens == [True]
+            # What the user names by its address is not the proxy's to reach.
+            direct = repository(
+                "https://git.test/me/ours", TOKEN, rewrite=f"https://127.0.0.1:{web.port}", ca=web.ca
+            )
+            wall.attach(direct)
+            assert here.ask(get("/me/ours/x")) == [502], "its certificate is for git.test"
+        assert [head.split(b"\r\n", 1)[0] for head in upstream.heads] == [
+            b"CONNECT git.test:443 HTTP/1.1",
+            b"CONNECT mirror.test:443 HTTP/1.1",
+        ]
+        assert BASIC.encode() not in b"".join(upstream.heads)
+
+
 def test_redirects_are_the_clients_to_follow_and_judged_anew() -> None:
     with world(policy=allow("git.test")) as here:
         assert here.ask(get("/me/theirs/moved")) == [302]
@@ -512,6 +544,17 @@ def test_without_an_authority_nothing_is_added_and_nothing_gets_out() -> None:
         assert wall.finish()["failed"][0]["code"] == "attached"
 
 
+def test_there_is_a_most_of_connections_inside_tls_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "MAX_EXPLAINED", 1)
+    with world() as here:
+        with here.tls() as held:
+            with pytest.raises(ssl.SSLError):
+                here.tls()
+            held.sendall(get("/me/ours/x"))
+            assert Client(held).read()[0] == 200
+        assert here.wall.finish()["failed"][0]["code"] == "attached"
+
+
 def test_a_program_that_does_not_trust_the_wall_is_told_of_in_the_record() -> None:
     with world() as here:
         distrusting = ssl.create_default_context(cadata=here.web.ca.decode())
@@ -564,3 +607,26 @@ def test_serving_leaves_no_descriptor_and_no_held_memory_behind(tmp_path: Path) 
     before = count()
     once()
     assert count() == before
+
+
+@pytest.mark.parametrize("moment", ["judging", "reaching", "answering"])
+def test_a_fault_in_one_connection_cuts_it_and_no_other(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, name = {
+        "judging": (attached.Attached, "judge"),
+        "reaching": (attached._Reaching, "_agreed"),
+        "answering": (SecuredEnd, "goodbye"),
+    }[moment]
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(TOKEN)
+
+    with world() as here:
+        with monkeypatch.context() as patch, here.tls() as tls:
+            patch.setattr(place, name, fail)
+            tls.sendall(get("/me/ours/x", more="Connection: close\r\n"))
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                read_all(tls)
+        assert here.ask(get("/me/ours/x")) == [200]
+        failed = here.wall.finish()["failed"]
+        assert [each["code"] for each in failed] == ["internal"]
+        assert TOKEN not in str(failed)

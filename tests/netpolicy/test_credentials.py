@@ -160,6 +160,8 @@ def test_the_header_replaces_the_clients_own() -> None:
     value = b"Basic eC1hY2Nlc3MtdG9rZW46dDBwczNjcmV0"
     assert made.headers == [(b"host", b"git.test"), (b"x", b"1"), (b"authorization", value)]
     assert made.target == b"/me/ours/a?q=%2e", "what was judged, in the form that was judged"
+    odd = Forward("git.test", b"/me/ours", [(b"host", b"GIT.Test.:443")])
+    assert with_credential(odd, granted("/me/ours")).headers[0] == (b"host", b"git.test")
     assert outgoing("/x/%2e", None, "", *own).headers == [(b"host", b"git.test"), *own[:2]]
     assert outgoing("/x/%2e", None, "").target == b"/x/%2e"
     key = Credential("git.test", 443, "key", (), "x-key", Secret("k"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -134,3 +135,89 @@ def test_the_families_take_turns_from_the_resolvers_first_choice_on(
     addresses: list[str], order: list[str]
 ) -> None:
     assert reach._alternate(addresses) == order
+
+
+def by_address(
+    first: str, port: int, siblings: Sequence[str], trusted: bool = True
+) -> tuple[socket.socket | Unreachable, int]:
+    """What comes of an address with others of its name, and how often those were asked for."""
+    results: list[socket.socket | Unreachable] = []
+    asked = 0
+
+    def others() -> Sequence[str]:
+        nonlocal asked
+        asked += 1
+        return siblings
+
+    with Reactor() as reactor:
+        resolver = Resolver(reactor, lambda _host: [])
+        Reach(
+            reactor,
+            compile_policy("unrestricted"),
+            resolver,
+            frozenset(),
+            10,
+            10,
+            first,
+            port,
+            results.append,
+            trusted,
+            others,
+        )
+        until(reactor, lambda: results)
+        settle(reactor)
+        resolver.close()
+    return results[0], asked
+
+
+def test_another_address_of_the_same_name_is_tried_where_the_first_one_fails() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result, asked = by_address("127.0.0.2", port, ["127.0.0.1"])
+        assert isinstance(result, socket.socket)
+        with result:
+            assert result.getpeername() == ("127.0.0.1", port)
+        assert asked == 1
+        result, asked = by_address("127.0.0.1", port, ["127.0.0.3"])
+        assert isinstance(result, socket.socket)
+        result.close()
+        assert asked == 0, "the first one did"
+        result, asked = by_address("127.0.0.2", port, [])
+        assert refused(result).code == "connect"
+
+
+def test_another_address_of_the_same_name_is_tried_where_the_first_one_takes_long() -> None:
+    with both() as (good, slow):
+        # A full queue: whoever connects gets no answer.
+        slow.listen(0)
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                each = stack.enter_context(socket.socket())
+                each.setblocking(False)
+                each.connect_ex(slow.getsockname())
+            result, asked = by_address("127.0.0.2", good.getsockname()[1], ["127.0.0.1"])
+            assert isinstance(result, socket.socket)
+            with result:
+                assert result.getpeername() == good.getsockname()
+            assert asked == 1
+
+
+@contextlib.contextmanager
+def both() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Listening sockets on two addresses and the same port."""
+    for _ in range(100):
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.socket() as other:
+            try:
+                other.bind(("127.0.0.2", one.getsockname()[1]))
+            except OSError:
+                continue
+            yield one, other
+            return
+    raise AssertionError("no port is free on both")
+
+
+def test_a_vetoed_address_stays_vetoed_first_or_among_the_others() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result, asked = by_address("127.0.0.2", port, ["127.0.0.1"], trusted=False)
+        assert (refused(result).kind, asked) == ("denied", 0)

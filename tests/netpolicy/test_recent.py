@@ -28,3 +28,20 @@ def test_a_resolv_conf_is_read_as_the_c_library_reads_it() -> None:
     assert parse_name_servers(text) == [("192.0.2.1", 53), ("2001:db8::1", 53)]
     assert len(parse_name_servers("nameserver 192.0.2.1\n" * 5)) == 3
     assert parse_name_servers("") == [("127.0.0.1", 53)]
+
+
+def test_addresses_of_one_name_in_the_other_family_are_siblings() -> None:
+    recent = RecentNames(4)
+    recent.learn("a.test", ["2001:db8::1", "192.0.2.1"])
+    recent.learn("a.test", ["192.0.2.2"])
+    assert recent.siblings("2001:db8::1") == ["192.0.2.1", "192.0.2.2"]
+    assert recent.siblings("192.0.2.2") == ["2001:db8::1"]
+    assert recent.siblings("192.0.2.9") == []
+    # Who leads to an address with others can't be told by it.
+    recent.learn("b.test", ["2001:db8::1"])
+    recent.learn("a.test", ["2001:db8::1"])
+    assert recent.siblings("2001:db8::1") == []
+    # What was forgotten starts anew.
+    recent.learn("c.test", [f"192.0.2.{number}" for number in range(10, 14)])
+    recent.learn("a.test", ["2001:db8::1", "192.0.2.1"])
+    assert recent.siblings("2001:db8::1") == ["192.0.2.1"]

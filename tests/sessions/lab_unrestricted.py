@@ -81,6 +81,7 @@ def check(sandbox: Sandbox, place: Path) -> None:
         f"tcp/{PUBLIC}/22": f"at {PUBLIC}",
         f"tcp/{PUBLIC}/65000": f"at {PUBLIC}",
         "tcp/public.test/443": f"at {PUBLIC}",
+        "tcp/half.test/443": f"at {PUBLIC}",
         f"udp/{PUBLIC}/999": "heard x",
         f"tcp/{OPENED}/22": f"at {OPENED}",
         f"udp/{PRIVATE}/999": "ConnectionRefusedError",
