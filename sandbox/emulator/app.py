@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
-from sandbox.emulator.routes import agents, environments, files
+from sandbox.emulator.routes import agents, environments, files, vaults
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
 
-ROUTERS = (agents.router, environments.router, files.router)
+ROUTERS = (agents.router, environments.router, files.router, vaults.router)
 
 
 def create_app(service: Service, door: Door | None = None) -> Gate:
