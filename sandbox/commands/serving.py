@@ -56,7 +56,7 @@ def serve(
     door = server.door_for(host, key)
     listener = server.bind(host, port)
     authorities = _read(rewrite_ca) if rewrite_ca else b""
-    service = open_service(place.data, place.ids, rewrites=rewrites, rewrites_ca=authorities)
+    service = open_service(place.data, place.ids, rewrites=rewrites, rewrites_ca=authorities, lasting=True)
     if not server.is_loopback(host):
         click.echo(
             f"sandboxctl: WARNING: {host} can be reached from other machines, without encryption. "

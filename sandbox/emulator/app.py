@@ -1,5 +1,6 @@
 """The application: routes, errors, and the document that describes them."""
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -7,12 +8,19 @@ from starlette.responses import Response
 
 from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
-from sandbox.emulator.routes import agents, environments, files, vaults
+from sandbox.emulator.routes import agents, commands, environments, events, files, sessions
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
 
-ROUTERS = (agents.router, environments.router, files.router, vaults.router)
+ROUTERS = (
+    agents.router,
+    environments.router,
+    files.router,
+    sessions.router,
+    events.router,
+    commands.router,
+)
 
 
 def create_app(service: Service, door: Door | None = None) -> Gate:
@@ -24,6 +32,7 @@ def create_app(service: Service, door: Door | None = None) -> Gate:
         responses={"4XX": {"model": ErrorAnswer, "description": "Refused; nothing was changed."}},
     )
     app.state.service = service
+    app.state.commands = CapacityLimiter(commands.MOST)
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/health", _health, methods=["GET"], tags=["server"])

@@ -13,7 +13,8 @@ from sandbox.emulator.gate import Door
 from sandbox.emulator.server import Server, bind, url_of
 from sandbox.errors import HostError
 from sandbox.idmap import choose, read_host_ids
-from sandbox.managed.service import open_service
+from sandbox.managed import machines
+from sandbox.managed.service import Service, open_service
 
 _START_S = 10.0
 
@@ -61,7 +62,9 @@ class Emulator:
         self.base_url = url_of(listener, self.host)
         if not self.keep:
             self._folder = tempfile.mkdtemp(prefix="emulator-", dir=data)
-        service = open_service(data, ids, self._folder, rewrites=self.rewrites, rewrites_ca=self.rewrites_ca)
+        service = open_service(
+            data, ids, self._folder, rewrites=self.rewrites, rewrites_ca=self.rewrites_ca, lasting=True
+        )
         server = self._server = Server(service, Door())
         self._thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
         self._thread.start()
@@ -72,6 +75,12 @@ class Emulator:
             time.sleep(0.002)
         return self
 
+    @property
+    def service(self) -> Service:
+        """What it serves, while it does."""
+        assert self._server is not None
+        return self._server.service
+
     def stop(self) -> None:
         """End it. What is under way is answered first."""
         if self._server is not None:
@@ -79,6 +88,8 @@ class Emulator:
         if self._thread is not None:
             self._thread.join()
         if self._server is not None:
+            if self._folder is not None:
+                machines.discard_all(self._server.service)
             self._server.service.close()
         if self._folder is not None:
             shutil.rmtree(self._folder)

@@ -10,7 +10,7 @@ from sandbox.managed.failures import invalid
 from sandbox.managed.paging import Condition
 
 
-def _query(
+async def _query(
     limit: Annotated[int | None, Query(description="How many a page has at most.")] = None,
     page: Annotated[str | None, Query(description="next_page or prev_page of an earlier answer.")] = None,
     after_id: Annotated[str | None, Query(description="Older form: what follows this object.")] = None,
@@ -25,7 +25,7 @@ Paging = Annotated[paging.Query, Depends(_query)]
 _TIME = "RFC 3339, such as 2026-01-31T12:00:00Z."
 
 
-def _created(
+async def _created(
     gt: Annotated[str | None, Query(alias="created_at[gt]", description=_TIME)] = None,
     gte: Annotated[str | None, Query(alias="created_at[gte]", description=_TIME)] = None,
     lt: Annotated[str | None, Query(alias="created_at[lt]", description=_TIME)] = None,

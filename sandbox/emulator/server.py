@@ -12,7 +12,7 @@ import uvicorn
 from sandbox.emulator.app import create_app
 from sandbox.emulator.gate import Door
 from sandbox.errors import HostError, InputError
-from sandbox.managed import files
+from sandbox.managed import files, turns
 from sandbox.managed.service import Service
 
 DEFAULT_PORT = 8788
@@ -101,6 +101,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         files.sweep(service)
+        turns.take_up(service)
         self.service = service
         self.on_stop = on_stop
 
@@ -117,6 +118,11 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Streams end by that, and nobody waits for a turn.
+        self.service.live.end()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         del frame

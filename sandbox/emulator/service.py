@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from sandbox.managed.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 

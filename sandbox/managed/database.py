@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,9 +58,10 @@ CREATE INDEX credentials_vault ON credentials (vault_id);
 CREATE TABLE sessions (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
   archived_at TEXT, status TEXT NOT NULL, agent_id TEXT NOT NULL, agent_version INTEGER NOT NULL,
-  environment_id TEXT NOT NULL, doc TEXT NOT NULL, container TEXT NOT NULL
+  environment_id TEXT NOT NULL, doc TEXT NOT NULL, container TEXT NOT NULL, turn TEXT
 );
 CREATE INDEX sessions_environment ON sessions (environment_id);
+CREATE TABLE unfinished (session_id TEXT PRIMARY KEY);
 CREATE TABLE resources (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
   session_id TEXT NOT NULL, type TEXT NOT NULL, secret BLOB, doc TEXT NOT NULL
@@ -67,9 +69,12 @@ CREATE TABLE resources (
 CREATE INDEX resources_session ON resources (session_id);
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,
-  session_id TEXT NOT NULL, type TEXT NOT NULL, processed_at TEXT, doc TEXT NOT NULL
+  session_id TEXT NOT NULL, type TEXT NOT NULL, processed_at TEXT, superseded INTEGER NOT NULL DEFAULT 0,
+  doc TEXT NOT NULL
 );
 CREATE INDEX events_session ON events (session_id, seq);
+CREATE INDEX events_waiting ON events (session_id, seq) WHERE processed_at IS NULL;
+CREATE INDEX events_deleted ON events (created_at) WHERE type = 'session.deleted';
 """
 TABLES = (
     "agents",
@@ -89,13 +94,23 @@ TABLES = (
 Document = dict[str, Any]
 
 
+class _Held:
+    """A thread's connection, closed when the thread ends."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """One connection a thread to ``path``, made when it is missing. HostError when it can't be used."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -121,16 +136,22 @@ class Database:
                 )
 
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
+            made = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+            held = _Held(made)
             # A killed process loses nothing in this mode; a machine that loses power may lose the last moments.
-            found.execute("PRAGMA journal_mode = WAL")
-            found.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = found
+            made.execute("PRAGMA journal_mode = WAL")
+            made.execute("PRAGMA synchronous = NORMAL")
+            self._local.held = held
             with self._lock:
-                self._all.append(found)
-        return found
+                self._all.add(held)
+        return held.connection
+
+    def version(self) -> int:
+        """A number that changes when anybody but this thread has changed the records."""
+        (number,) = self._connection().execute("PRAGMA data_version").fetchone()
+        return int(number)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -197,8 +218,8 @@ class Database:
     def close(self) -> None:
         """Close every thread's connection."""
         with self._lock:
-            while self._all:
-                self._all.pop().close()
+            for held in tuple(self._all):
+                held.connection.close()
         self._local = threading.local()
 
 

@@ -2,21 +2,25 @@
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandbox.errors import HostError
 from sandbox.idmap import IdMap
 from sandbox.managed.builder import Builder
 from sandbox.managed.builds import Place
 from sandbox.managed.database import Database
+from sandbox.managed.live import Live
 from sandbox.managed.rewrites import Rewrite
 from sandbox.managed.rewrites import read as read_rewrites
 from sandbox.managed.secrets import Secrets
 
+if TYPE_CHECKING:
+    from netpolicy.credentials import Credential
+
 
 class Service(NamedTuple):
-    """One data directory being served. ``folder``: where its records and files are. ``rewrites``: where repositories
-    really are."""
+    """One data directory being served. ``folder``: where its records and files are. ``live``: what runs of it in this
+    process. ``rewrites``: where repositories really are."""
 
     data: str
     ids: IdMap
@@ -24,10 +28,12 @@ class Service(NamedTuple):
     database: Database
     secrets: Secrets
     builder: Builder
+    live: Live
     rewrites: tuple[Rewrite, ...] = ()
 
     def close(self) -> None:
         """End what was begun here and let go of the records."""
+        self.live.close()
         self.builder.close()
         self.database.close()
 
@@ -39,11 +45,12 @@ def open_service(
     *,
     rewrites: Sequence[str] = (),
     rewrites_ca: bytes = b"",
+    lasting: bool = False,
 ) -> Service:
     """The records of ``data``, or those of ``folder`` where they are kept apart; made when they are missing.
 
-    ``rewrites``, and the authorities (PEM) of theirs: see sandbox.managed.rewrites. HostError when the records can't
-    be used, InputError when a rewrite can't be read.
+    ``lasting``: as Live has it, for servers. ``rewrites``, and the authorities (PEM) of theirs: see
+    sandbox.managed.rewrites. HostError when the records can't be used, InputError when a rewrite can't be read.
     """
     place = folder or os.path.join(data, "managed")
     try:
@@ -55,4 +62,14 @@ def open_service(
     database = Database(os.path.join(place, "state.db"))
     secrets = Secrets(os.path.join(place, "secrets.key"))
     builder = Builder(Place(data, ids, place), database)
-    return Service(data, ids, place, database, secrets, builder, read_rewrites(place, rewrites, rewrites_ca))
+    live = Live(data, ids, place, database, lasting=lasting)
+    found = read_rewrites(place, rewrites, rewrites_ca)
+    service = Service(data, ids, place, database, secrets, builder, live, found)
+    live.credentials = lambda session_id: _credentials(service, session_id)
+    return service
+
+
+def _credentials(service: Service, session_id: str) -> "tuple[Credential, ...]":
+    from sandbox.managed.placing import credentials
+
+    return credentials(service, session_id)

@@ -53,13 +53,11 @@ def _tell(error: Mapping[str, Any]) -> str:
     return f"{path}: {message}" if path else message
 
 
-def merge(
-    old: Mapping[str, str], patch: Mapping[str, str | None], *, empty_deletes: bool = True
-) -> dict[str, str]:
-    """``old`` with ``patch`` applied: null deletes, so does an empty text where it may. Refused when too many."""
+def merge(old: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
+    """``old`` with ``patch`` applied: null or an empty text deletes. Refused when there are too many."""
     merged = dict(old)
     for key, value in patch.items():
-        if value or (value == "" and not empty_deletes):
+        if value:
             merged[key] = value
         else:
             merged.pop(key, None)

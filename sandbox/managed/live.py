@@ -1,0 +1,183 @@
+"""What is alive in this process for the sessions of one data directory: turns, shells, containers' processes."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sandbox.errors import Failure
+from sandbox.idmap import IdMap
+from sandbox.managed.database import Database
+from sandbox.managed.feed import Feed
+from sandbox.managed.locks import Locks
+
+if TYPE_CHECKING:
+    from netpolicy.credentials import Credential
+    from sandbox.containers.containers import Containers
+    from sandbox.containers.starting import Starter
+    from sandbox.managed.shell import Shell
+
+IDLE_S = 300.0
+"""A session's processes are stopped after this time without a command; its files stay."""
+
+
+class Live:
+    """``lasting``: this process serves, so that processes of sessions stay as long as it does, or until they were idle
+    for ``idle_s``. Otherwise they are nobody's and end by themselves soon after the last command.
+
+    ``credentials``: what a session's proxy attaches to hosts, asked whenever its processes start.
+    """
+
+    def __init__(
+        self, data: str, ids: IdMap, folder: str, database: Database, *, lasting: bool, idle_s: float = IDLE_S
+    ) -> None:
+        self.feed = Feed(database)
+        self.locks = Locks(f"{folder}/locks")
+        self.stopping = threading.Event()
+        self.credentials: Callable[[str], Sequence[Credential]] = lambda _: ()
+        self.idle_s = idle_s
+        self._data, self._ids, self._lasting = data, ids, lasting
+        self._guard = threading.Condition()
+        self._starter: Starter | None = None
+        self._containers: Containers | None = None
+        self._turns: dict[str, threading.Thread] = {}
+        self._again: set[str] = set()
+        self._shells: dict[str, Shell] = {}
+        self._users: dict[str, int] = {}
+        self._idle_since: dict[str, float] = {}
+        self._reaper: threading.Thread | None = None
+
+    @property
+    def containers(self) -> "Containers":
+        """The containers of the data directory."""
+        with self._guard:
+            if self._containers is None:
+                from sandbox.containers.containers import Containers
+                from sandbox.containers.starting import Starter
+
+                if self._lasting:
+                    self._starter = Starter().__enter__()
+                self._containers = Containers(
+                    self._data, self._ids, self._starter, credentials=lambda each: self.credentials(each)
+                )
+            return self._containers
+
+    def begin(self, session_id: str, work: Callable[[], None]) -> None:
+        """Do ``work`` for the session on a thread of its own; once more afterwards when it is at it already."""
+        with self._guard:
+            if self.stopping.is_set():
+                return
+            if session_id in self._turns:
+                self._again.add(session_id)
+                return
+            thread = threading.Thread(
+                target=self._work, args=(session_id, work), name=f"turn {session_id}", daemon=True
+            )
+            self._turns[session_id] = thread
+            thread.start()
+
+    def _work(self, session_id: str, work: Callable[[], None]) -> None:
+        while True:
+            try:
+                work()
+            finally:
+                with self._guard:
+                    again = session_id in self._again and not self.stopping.is_set()
+                    self._again.discard(session_id)
+                    if not again:
+                        del self._turns[session_id]
+                        self._guard.notify_all()
+            if not again:
+                return
+
+    def await_turns(self) -> None:
+        """Wait until no turn is being done here."""
+        with self._guard:
+            self._guard.wait_for(lambda: not self._turns)
+
+    @contextmanager
+    def using(self, session_id: str) -> Iterator[None]:
+        """The session's processes are needed for the block."""
+        with self._guard:
+            self._users[session_id] = self._users.get(session_id, 0) + 1
+            self._idle_since.pop(session_id, None)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users[session_id] -= 1
+                if not self._users[session_id]:
+                    del self._users[session_id]
+                    self._idle_since[session_id] = time.monotonic()
+                    if self._lasting and self._reaper is None and not self.stopping.is_set():
+                        self._reaper = threading.Thread(target=self._reap, name="idle sessions", daemon=True)
+                        self._reaper.start()
+                    if self.idle_s < 1:
+                        self._guard.notify_all()
+
+    def shell(self, session_id: str, make: Callable[[], "Shell"]) -> "Shell":
+        """The session's shell that lasts from command to command; made anew when it has ended."""
+        with self._guard:
+            found = self._shells.get(session_id)
+        if found is not None and not found.ended:
+            return found
+        if found is not None:
+            found.close()
+        made = make()
+        with self._guard:
+            self._shells[session_id] = made
+        return made
+
+    def forget(self, session_id: str) -> None:
+        """End the session's shell."""
+        with self._guard:
+            shell = self._shells.pop(session_id, None)
+            if session_id not in self._users:
+                self._idle_since.pop(session_id, None)
+        if shell is not None:
+            shell.close()
+
+    def _reap(self) -> None:
+        while not self.stopping.is_set():
+            with self._guard:
+                now = time.monotonic()
+                ends = {each: since + self.idle_s for each, since in self._idle_since.items()}
+                due = [each for each, end in ends.items() if end <= now]
+                if not due:
+                    first = min(ends.values(), default=now + 60.0)
+                    self._guard.wait(min(60.0, first - now))
+                    continue
+                for session_id in due:
+                    del self._idle_since[session_id]
+            for session_id in due:
+                self._stop_idle(session_id)
+
+    def _stop_idle(self, session_id: str) -> None:
+        # A turn has this lock, and a command that begins now starts the processes again.
+        with self.locks.holding(session_id) as ours:
+            if not ours or session_id in self._users:
+                return
+            self.forget(session_id)
+            with suppress(Failure):
+                self.containers.stop(session_id)
+
+    def end(self) -> None:
+        """Begin no more turns, have those that there are end in good order, and let followers go."""
+        self.stopping.set()
+        with self._guard:
+            self._guard.notify_all()
+        self.feed.end()
+
+    def close(self) -> None:
+        """Wait until that is done, and end all processes."""
+        self.end()
+        self.await_turns()
+        for session_id in list(self._shells):
+            self.forget(session_id)
+        if self._reaper is not None:
+            self._reaper.join()
+        self.feed.close()
+        if self._starter is not None:
+            self._starter.close()
+        self.locks.close()
