@@ -42,9 +42,9 @@ def _answer(connection: socket.socket) -> None:
             return
 
 
-def serve() -> None:
-    """Serve on a loopback port, which is printed, until standard input ends."""
-    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+def serve(address: str = "127.0.0.1") -> None:
+    """Serve on a port of ``address``, which is printed, until standard input ends."""
+    with socket.create_server((address, 0), backlog=16) as listener:
         print(listener.getsockname()[1], flush=True)  # noqa: T201
 
         def accept() -> None:

@@ -16,13 +16,17 @@ from pathlib import Path
 from benchmark import nginx
 from benchmark.processes import output
 from benchmark.rounds import Contender
+from benchmark.world import ADDRESS
 
 DIRECT = "loopback, no session"
 TCP = "sandboxsh, TCP"
 TLS = "sandboxsh, TLS by name"
+LINK = "a link between namespaces, no session"
+UNRESTRICTED = "sandboxsh, unrestricted, over that link"
 _HOST = "bench.test"
 _TCP_PORT = 5001
 _ENDPOINT = Path(__file__).with_name("endpoint.py")
+_WORLD = Path(__file__).with_name("world.py")
 
 
 def named(name: str) -> tuple[str, str]:
@@ -56,6 +60,7 @@ def contenders(
         tempfile.TemporaryDirectory(prefix="sandboxsh-bench-") as place,
         listening(_ENDPOINT, environment) as port,
         nginx.relay({_HOST: port}, environment) as relayed,
+        _beside(sandboxsh, seconds, environment) as unrestricted,
     ):
         hello = f"{place}/greeting"
         Path(hello).write_bytes(greeting(_HOST))
@@ -64,6 +69,7 @@ def contenders(
             *_sessions(sandboxsh, port, seconds, environment, hello),
             _nginx(relayed, seconds, environment, hello),
             *_pasta(port, seconds, environment),
+            *unrestricted,
         ]
 
 
@@ -80,6 +86,50 @@ def listening(script: Path, environment: Mapping[str, str]) -> Iterator[int]:
         assert process.stdout and process.stdin
         try:
             yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
+
+
+@contextmanager
+def _beside(
+    sandboxsh: Sequence[str], seconds: float, environment: Mapping[str, str]
+) -> Iterator[list[Contender]]:
+    """Unrestricted sessions reach neither loopback nor the machine: a machine of namespaces, with a world beside it."""
+
+    def skipped(why: str) -> list[Contender]:
+        return [Contender(named(name), None, why) for name in (LINK, UNRESTRICTED)]
+
+    for program in ("ip", "nsenter"):
+        if not shutil.which(program):
+            yield skipped(f"{program} is not installed")
+            return
+    if not interpreter().startswith(("/usr/", "/opt/")):
+        yield skipped(f"sessions don't see {interpreter()}")
+        return
+    process = subprocess.Popen(
+        ["unshare", "--user", "--map-root-user", "--net", interpreter(), "-I", "-S", _WORLD, _ENDPOINT],
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        assert process.stdout and process.stdin
+        port = process.stdout.readline().strip()
+        if not port:
+            yield skipped("this kernel makes no such namespaces")
+            return
+        there = ("nsenter", "--preserve-credentials", "--user", "--net", "--target", str(process.pid))
+        client = _client(interpreter(), str(_ENDPOINT), ADDRESS, int(port), seconds)
+        inside = (
+            *(*sandboxsh, "--net", "unrestricted", "--file", f"{_ENDPOINT}:/bench/endpoint.py", "--"),
+            *_client(interpreter(), "/bench/endpoint.py", ADDRESS, int(port), seconds),
+        )
+        try:
+            yield [
+                _contender(LINK, (*there, *client), environment),
+                _contender(UNRESTRICTED, (*there, *inside), environment),
+            ]
         finally:
             process.stdin.close()
 

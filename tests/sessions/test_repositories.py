@@ -134,6 +134,11 @@ def test_git_fetches_and_pushes_and_never_learns_the_token(
     grep -lE 'SECRETS' /proc/*/environ /proc/*/cmdline 2>/dev/null || true
     env | grep -E 'SECRETS' || true
     git config --list | grep -E 'SECRETS' || true
+    # Process 1 was forked by who knows the token.
+    for file in mem maps environ; do
+        if (: < /proc/1/$file) 2>/dev/null; then echo readable $file; fi
+        (: < /proc/self/$file) || echo unreadable $file
+    done
     echo looked
     """.replace("SECRETS", "|".join(each[:4] + "[" + each[4] + "]" + each[5:] for each in SECRETS))
     session = Running(data_dir, tmp_path, host, FETCH_AND_PUSH + look, ids=ids)
@@ -142,6 +147,7 @@ def test_git_fetches_and_pushes_and_never_learns_the_token(
     assert lines[0] == "hello from me/ours"
     assert "2" in lines
     assert lines[-1] == "looked", output
+    assert "readable" not in output, "either one"
     assert "403" in output
     assert session.report["code"] == 0
     pushed = git("--git-dir", str(host.root / "me/ours.git"), "log", "--format=%s", "topic").split()
