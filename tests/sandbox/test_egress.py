@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,8 @@ import pytest
 
 from netpolicy.credentials import repository, with_ports
 from netpolicy.errors import InputError
-from netpolicy.policy import compile_policy
+from netpolicy.policy import ConnectTo, compile_policy
+from sandbox import authority
 from sandbox import egress as egress_module
 from sandbox.egress import Egress
 from sandbox.netns import Listening
@@ -184,13 +186,13 @@ def test_a_log_that_broke_off_is_told(data_dir: Path) -> None:
 def test_credentials_that_a_session_can_t_use_are_refused_and_the_ones_before_stay(tmp_path: Path) -> None:
     ours = repository("https://git.test/me/ours", "token")
     elsewhere = repository("https://git.test:8443/me/ours", "token")
-    authority = tmp_path / "ca" / "authority.pem"
+    kept = tmp_path / "ca" / "authority.pem"
     limited = compile_policy("limited")
     with Egress(limited, "s1", None, str(tmp_path)) as egress:
         egress.set_credentials([])
-        assert not authority.exists()
+        assert not kept.exists()
         egress.set_credentials([ours])
-        assert authority.exists()
+        assert kept.exists()
         with pytest.raises(InputError, match="does not listen on port 8443"):
             egress.set_credentials([elsewhere])
         with pytest.raises(InputError):
@@ -228,3 +230,36 @@ def test_a_proxy_that_does_not_answer_for_what_it_holds_is_ended(tmp_path: Path)
         assert select.select([egress.control_fd()], [], [], 10)[0], "its end shows"
         egress.bury()
         assert egress.waiting_fds()
+
+
+def test_the_next_proxy_has_what_the_one_before_was_told(tmp_path: Path) -> None:
+    ours = repository("https://git.test/me/ours", "token")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nowhere = ConnectTo("git.test", None, "127.0.0.1", closed.getsockname()[1])
+        policy = compile_policy("limited", connect_to=[nowhere])
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listening,
+            Egress(policy, "s1", None, str(tmp_path)) as egress,
+        ):
+            egress.take([Listening("tls", 443, socket.AF_INET)], (os.dup(listening.fileno()),))
+
+            def ask() -> bytes:
+                trusting = ssl.create_default_context(cafile=str(tmp_path / "ca" / "authority.pem"))
+                plain = socket.create_connection(listening.getsockname(), timeout=10)
+                with trusting.wrap_socket(plain, server_hostname="git.test") as tls:
+                    tls.sendall(b"GET /me/ours/x HTTP/1.1\r\nHost: git.test\r\n\r\n")
+                    return tls.recv(100).split(b" ", 2)[1]
+
+            egress.set_credentials([])
+            authority.ensure(str(tmp_path))
+            egress.start()
+            assert ask() == b"403"
+            egress.set_credentials([ours])
+            assert ask() == b"502", "it is opened, though nobody is there"
+            os.kill(egress._pid, signal.SIGKILL)
+            assert select.select([egress.control_fd()], [], [], 10)[0]
+            egress.bury()
+            egress.start()
+            assert ask() == b"502"
+            assert egress.finish().restarts == 1

@@ -5,21 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.capabilities import need
 from tests.githost import GitHost, git
+from tests.sessions.repositories import TOKEN, URL, Running
 
-ROOT = Path(__file__).resolve().parents[2]
-TOKEN, OTHER = "canary-0451-s3cret", "another-s3cret-0452"
+OTHER = "another-s3cret-0452"
 SECRETS = (TOKEN, OTHER, base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode())
-URL = "https://git.test/me/ours"
 
 
 @pytest.fixture(scope="module")
@@ -35,78 +31,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
 @pytest.fixture(autouse=True)
 def forget(host: GitHost) -> None:
     host.heard.clear()
-
-
-class Running:
-    """A session with repositories attached; see tests.sessions.attaching."""
-
-    def __init__(self, data: Path, place: Path, host: GitHost, script: str, **given: Any) -> None:
-        need("user-namespaces", "overlay", "git")
-        authority = place / "ca.pem"
-        authority.write_bytes(host.ca)
-        self.log = place / "egress.log"
-        said = {
-            "data": str(data),
-            "ids": "auto",
-            "log": str(self.log),
-            "mode": "limited",
-            "allowed": [],
-            "targets": {"git.test": host.port},
-            "attached": [{"url": URL, "token": TOKEN}],
-            "variables": {"GIT_TERMINAL_PROMPT": "0"},
-            "command": ["sh", "-ec", script],
-            **given,
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions.attaching"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "SSL_CERT_FILE": str(authority), "PYTHONPATH": str(ROOT)},
-        )
-        self.output = ""
-        self.report: dict[str, Any] = {}
-        self.say(said)
-
-    def say(self, words: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(words).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def until(self, words: str) -> None:
-        """Read on until the session has said this, or has ended."""
-        while words not in self.output and self._read():
-            pass
-        assert words in self.output, self.output
-
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            return {}
-        found: dict[str, Any] = json.loads(line)
-        self.output += found.get("output", "")
-        self.report = found.get("report", self.report)
-        return found
-
-    def attach(self, *repositories: dict[str, str]) -> None:
-        self.say(list(repositories))
-        while "attached" not in (found := self._read()):
-            assert found, "the session ended"
-
-    def end(self) -> str:
-        """What it printed, once it has ended."""
-        while self._read():
-            pass
-        assert self.process.stderr is not None
-        said = self.process.stderr.read().decode()
-        self.process.wait(60)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
-        assert self.report, said
-        return self.output
 
 
 FETCH_AND_PUSH = """
