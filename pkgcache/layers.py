@@ -139,7 +139,9 @@ def _install(world: World, stand: Stand, order: Order, place: str, log: BuildLog
     except OSError as error:
         raise explain(error, world.store) from error
     with locked(world, phases, lambda: log.note(f"waiting for another build that uses {order.manager}")):
-        for one in (one for one in phases if one.kept or not world.offline):
+        for one in phases:
+            if (one.online and world.offline) or (one.asked and one.name not in report.phases(log.marks)):
+                continue
             phase[0] = one.name
             root = stand.apart if one.apart else stand.root
             result = run_phase(world, one, root, log, scratch=scratch)

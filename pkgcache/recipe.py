@@ -18,8 +18,9 @@ class Phase(NamedTuple):
 
     `caches` are the downloads it sees. Where the code of packages runs, none of them is writable as far as the
     manager allows: what one environment's package leaves there would reach the next environment.
-    `lock` names a cache that one process at a time may use. A build without the network leaves out the phases that
-    are not kept, and the others find OFFLINE set.
+    `lock` names a cache that one process at a time may use. `apart`: nothing is there of the layers below but apt's.
+    A build without the network leaves out the phases that are `online`, and the others find OFFLINE set. A phase that
+    is `asked` runs only when an earlier one told a mark `phase` with its name.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Phase(NamedTuple):
     caches: tuple[Cache, ...] = ()
     lock: str | None = None
     apart: bool = False
+    online: bool = False
+    asked: bool = False
 
 
 CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache /root/.npm; true\n"

@@ -6,6 +6,7 @@
 @sandbox  package   <name> <version> <hash or nothing>
 @sandbox  missing   <program>
 @sandbox  source    <line>                        one line of apt sources
+@sandbox  phase     <name>                        the phase of that name has to run
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ def tools(marks: Iterable[Mark]) -> dict[str, str]:
 def sources(marks: Iterable[Mark]) -> tuple[str, ...]:
     """Lines of apt sources, in order, none twice."""
     return tuple(dict.fromkeys(mark[1] for mark in marks if mark[0] == "source" and len(mark) == 2))
+
+
+def phases(marks: Iterable[Mark]) -> frozenset[str]:
+    """The phases that are asked for."""
+    return frozenset(mark[1] for mark in marks if mark[0] == "phase" and len(mark) == 2)
 
 
 def missing(marks: Iterable[Mark]) -> str | None:

@@ -82,9 +82,11 @@ def recipe(specs: tuple[str, ...], base: str, extra: str = "") -> tuple[Phase, .
             "download",
             options + _DOWNLOAD,
             specs,
-            kept=False,
+            # For what apt worked out of the lists, which the next phase need not do again, and removes.
+            kept=True,
             caches=(Cache(archives, _ARCHIVES, writable=True), Cache(lists, _LISTS, writable=True)),
             lock="apt",
+            online=True,
         ),
         Phase(
             "install",

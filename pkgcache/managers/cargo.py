@@ -63,8 +63,11 @@ _DOWNLOAD = f"""{require("cargo", "command -v cargo")}{_SETTINGS}{settle(_CACHE,
 mkdir -p {_CACHE}/registry || exit
 # A session with a network has an address for every name; without one, trying again is in vain.
 getent hosts name.invalid >/dev/null || export CARGO_NET_RETRY=0
+# cargo asks several times what rustc this is, which takes longer than the rest of its start: asked once, meanwhile.
+{{ rustc -vV > /tmp/asked && mv /tmp/asked /tmp/rustc; }} &
 cat > /tmp/stop <<'END'
 #!/bin/sh
+case "$*" in "rustc -vV") test ! -e /tmp/rustc || exec cat /tmp/rustc ;; esac
 case " $* " in *" --print="* | *" -vV "*) exec "$@" ;; esac
 : > /tmp/reached
 kill "$PPID"
@@ -77,7 +80,6 @@ fetch() {{
   test -e /tmp/reached &&
     sed -n "s/^ *Installing \\([^ ]*\\) v\\([^ ]*\\).*/\\1\t\\2\t$how/p" /tmp/said | sed -n 1p > /tmp/found
 }}
-tool=$(rustc --version)
 for spec in "$@"; do
   : > /tmp/found
   how=--locked
@@ -85,6 +87,8 @@ for spec in "$@"; do
     how=
     fetch
   fi
+  wait
+  tool=$(sed -n 1p /tmp/rustc)
   settle
 done
 """

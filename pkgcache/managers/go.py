@@ -38,7 +38,7 @@ _PLAN = "/var/tmp/go-plan"
 
 # The file of settings is named outright, so that what Go notes about itself can be sent elsewhere than beside it.
 _SETTINGS = r"""export GOENV="${GOENV:-${XDG_CONFIG_HOME:-$HOME/.config}/go/env}"
-export XDG_CONFIG_HOME=/tmp/config GOPATH=/tmp/gopath GOCACHE=/tmp/gocache
+export XDG_CONFIG_HOME=/tmp/config GOPATH=/tmp/gopath GOCACHE=/var/tmp/gocache
 flags=$(go env GOFLAGS) || exit
 escaped() { printf %s "$1" | sed 's/[A-Z]/!&/g' | tr A-Z a-z; }
 library() {

@@ -48,73 +48,90 @@ def parse(text: str) -> Spec:
 _CACHE = "/var/cache/npm"
 _OPTIONS = f"--prefix {PREFIX} --no-audit --no-fund --no-update-notifier --logs-max=0 --yes"
 
-# What is there is read from the packages' own files; npm would take longer to list it than many installs take.
-_VISIT = """const fs = require("fs");
+_TOLD = "/tmp/told.js"
+# npm itself tells what it installed, as it ends: asking afterwards would start it again, which takes as long as many
+# installs. What is there is read from the packages' own files.
+#
+# npm keeps no record of the hashes of global packages. Its cache does, under each archive's address, which is the same
+# on every registry that does as the public one; where it is another, nothing is found and no hash is told. Which
+# registry a package is from, the addresses of the documents tell that npm says it has read.
+_TELL = f"""const fs = require("fs");
 const path = require("path");
-function visit(directory, told) {
+const crypto = require("crypto");
+const read = [];
+const others = (process.env.NODE_OPTIONS || "").replace(/ *--require=\\S*$/, "");
+if (others) process.env.NODE_OPTIONS = others;
+else delete process.env.NODE_OPTIONS;
+process.on("log", (level, ...words) => {{
+  if (level !== "http") return;
+  for (const [address] of words.join(" ").matchAll(/https?:\\/\\/\\S+/g)) read.push(address.replace(/%2f/gi, "/"));
+}});
+function visit(directory, told) {{
   let entries = [];
-  try { entries = fs.readdirSync(directory, { withFileTypes: true }); } catch { return; }
-  for (const entry of entries) {
+  try {{ entries = fs.readdirSync(directory, {{ withFileTypes: true }}); }} catch {{ return; }}
+  for (const entry of entries) {{
     const place = path.join(directory, entry.name);
     if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
-    if (entry.name.startsWith("@")) { visit(place, told); continue; }
+    if (entry.name.startsWith("@")) {{ visit(place, told); continue; }}
     let about;
-    try { about = JSON.parse(fs.readFileSync(path.join(place, "package.json"), "utf8")); } catch { continue; }
+    try {{ about = JSON.parse(fs.readFileSync(path.join(place, "package.json"), "utf8")); }} catch {{ continue; }}
     // What a package says of itself is told as one word each.
     if (![about.name, about.version].every((word) => typeof word === "string" && /^[!-~]+$/.test(word))) continue;
     told(place, about);
     visit(path.join(place, "node_modules"), told);
-  }
-}"""
-# npm keeps no record of the hashes of global packages. Its cache does, under each archive's address, which is the same
-# on every registry that does as the public one; where it is another, nothing is found and no hash is told.
-# Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
-_INSTALL = f"""{require("npm", "npm --version")}test -z "${OFFLINE}" || export npm_config_offline=true
-npm config get registry --cache /tmp/npm --logs-max=0 > /tmp/registry 2>/dev/null &
-npm install --global {_OPTIONS} --cache {_CACHE} \\
-  --ignore-scripts --loglevel=http -- "$@" || exit
-wait
-node - <<'END'
-{_VISIT}
-const crypto = require("crypto");
-const registry = fs.readFileSync("/tmp/registry", "utf8").trim().replace(/\\/*$/, "/");
-visit("{PREFIX}/lib/node_modules", (place, about) => {{
-  const file = about.name.split("/").pop() + "-" + about.version + ".tgz";
-  const key = "make-fetch-happen:request-cache:" + registry + about.name + "/-/" + file;
+  }}
+}}
+function kept(address) {{
+  const key = "make-fetch-happen:request-cache:" + address;
   const name = crypto.createHash("sha256").update(key).digest("hex");
   const index = path.join("{_CACHE}/_cacache/index-v5", name.slice(0, 2), name.slice(2, 4), name.slice(4));
   let lines = [];
-  try {{ lines = fs.readFileSync(index, "utf8").split("\\n"); }} catch {{ return; }}
+  try {{ lines = fs.readFileSync(index, "utf8").split("\\n"); }} catch {{ return ""; }}
+  let hash = "";
   for (const line of lines) {{
     let entry;
     try {{ entry = JSON.parse(line.slice(line.indexOf("\\t") + 1)); }} catch {{ continue; }}
     const sum = /^sha512-([A-Za-z0-9+/=]+)$/.exec(entry.integrity || "");
-    if (entry.key !== key || !sum) continue;
-    const hex = Buffer.from(sum[1], "base64").toString("hex");
-    console.log("{MARK}package\\t" + about.name + "\\t" + about.version + "\\tsha512:" + hex);
+    if (entry.key === key && sum) hash = "sha512:" + Buffer.from(sum[1], "base64").toString("hex");
   }}
+  return hash;
+}}
+process.on("exit", (code) => {{
+  if (code) return;
+  const found = [];
+  visit("{PREFIX}/lib/node_modules", (place, about) => found.push([place, about]));
+  const registries = {{}};
+  for (const address of read) {{
+    // As long as a name may be: one after another is tried, so that this takes no longer with more packages.
+    for (let at = address.lastIndexOf("/"), n = 0; n < 2; at = address.lastIndexOf("/", at - 1), n++) {{
+      registries[address.slice(at + 1)] = address.slice(0, at + 1);
+    }}
+  }}
+  const all = [...new Set(found.map(([, about]) => registries[about.name]).filter(Boolean))];
+  let scripts = false;
+  for (const [place, about] of found) {{
+    const file = about.name.split("/").pop() + "-" + about.version + ".tgz";
+    const own = registries[about.name];
+    const hash = (own ? [own] : all).map((from) => kept(from + about.name + "/-/" + file)).find(Boolean) || "";
+    console.log("{MARK}package\\t" + about.name + "\\t" + about.version + "\\t" + hash);
+    const commands = about.scripts || {{}};
+    // A package with binding.gyp and no install script has one by implication.
+    if (commands.preinstall || commands.install || commands.postinstall) scripts = true;
+    if (fs.existsSync(path.join(place, "binding.gyp"))) scripts = true;
+  }}
+  if (scripts) console.log("{MARK}phase\\tscripts");
 }});
-END
-true
 """
-# A package with binding.gyp and no install script has one by implication.
-_SCRIPTS = f"""node - <<'END'
-{_VISIT}
-let scripts = false;
-visit("{PREFIX}/lib/node_modules", (place, about) => {{
-  console.log("{MARK}package\\t" + about.name + "\\t" + about.version + "\\t");
-  const own = about.scripts || {{}};
-  if (own.preinstall || own.install || own.postinstall || fs.existsSync(path.join(place, "binding.gyp"))) {{
-    scripts = true;
-  }}
-}});
-process.exit(scripts ? 10 : 0);
-END
+# Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
+_INSTALL = f"""{require("npm", "{ command -v node && command -v npm; }")}\
+test -z "${OFFLINE}" || export npm_config_offline=true
+cat > {_TOLD} <<'END'
+{_TELL}END
+NODE_OPTIONS="${{NODE_OPTIONS:+$NODE_OPTIONS }}--require={_TOLD}" npm install --global {_OPTIONS} --cache {_CACHE} \\
+  --ignore-scripts --loglevel=http -- "$@"
+"""
+_SCRIPTS = f"""npm rebuild --global {_OPTIONS} --cache /tmp/npm --foreground-scripts --loglevel=notice
 status=$?
-if [ $status = 10 ]; then
-  npm rebuild --global {_OPTIONS} --cache /tmp/npm --foreground-scripts --loglevel=notice
-  status=$?
-fi
 """
 
 # `npm config ls` heads the settings of each file with a line that quotes its path.
@@ -134,13 +151,13 @@ printf '{MARK}endpoint\tnpm\t%s\tthe registry\n' "$archive"
 
 
 def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
-    """Unpack with the cache at hand, then run the packages' own scripts without it."""
+    """Unpack with the cache at hand, then run the packages' own scripts, if there are any, without it."""
     cache = Cache("npm", _CACHE, writable=True)
     return (
         Phase(
             "install", _INSTALL + "status=$?\n" + CLEAN + "exit $status\n", specs, True, (cache,), apart=True
         ),
-        Phase("scripts", _SCRIPTS + CLEAN + "exit $status\n", (), kept=True),
+        Phase("scripts", _SCRIPTS + CLEAN + "exit $status\n", (), kept=True, asked=True),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
+from pkgcache.recipe import CLEAN, MISSING, OFFLINE, Cache, Phase, require
 from pkgcache.records import Locked
 from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
@@ -50,12 +50,22 @@ _KEPT = f"{_CACHE}/kept"
 # Wheels that were made here from source packages, whose own hashes mean nothing elsewhere.
 _BUILT = f"{_KEPT}/built"
 
+# One process does it all: starting Python and pip again would take as long as installing something small.
+#
 # pip's own cache answers only when the index says that the same page is still current, which takes a network, and some
 # indexes forbid keeping anything. So each wheel is copied before pip removes its temporary directory. Where pip has
 # changed in this, nothing is kept and all else works.
-_KEEP = f"""
-import glob, os, shutil, sys
-from pip._internal.cli.main import main
+_PROGRAM = f"""
+import sys
+try:
+    from pip._internal.cli.main import main
+except ModuleNotFoundError as error:
+    if error.name not in ("pip", "pip._internal"):
+        raise
+    print("{MARK}missing\\tpip")
+    sys.exit({MISSING})
+
+import glob, json, os, shutil
 from pip._internal.utils import temp_dir
 
 remove = temp_dir.TempDirectory.cleanup
@@ -76,18 +86,10 @@ def keep(self):
 if not os.environ.get("{OFFLINE}"):
     os.makedirs("{_BUILT}", exist_ok=True)
     temp_dir.TempDirectory.cleanup = keep
-sys.exit(main())
-"""
+status = main()
+if status or not os.path.exists("/tmp/report.json"):
+    sys.exit(status)
 
-# Settings travel as variables: a pip that is too old for one of them ignores it.
-_INSTALL = f"""{require("pip", "python3 -m pip --version")}export PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_INPUT=1
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PROGRESS_BAR=off PIP_USER=0
-export PIP_CACHE_DIR={_CACHE} PIP_REPORT=/tmp/report.json
-test -z "${OFFLINE}" || export PIP_NO_INDEX=1 PIP_FIND_LINKS="{_KEPT} {_BUILT}"
-python3 -c '{_KEEP}' install -- "$@" || exit
-find {_CACHE}/wheels -name '*.whl' -exec ln -f -t {_BUILT} {{}} + 2>/dev/null
-test ! -e /tmp/report.json || python3 - <<'END'
-import json
 with open("/tmp/report.json", encoding="utf-8") as file:
     installed = json.load(file)["install"]
 for package in installed:
@@ -98,7 +100,15 @@ for package in installed:
         digest = ""
     about = package["metadata"]
     print("{MARK}package", about["name"].lower(), about["version"], digest, sep="\\t")
-END
+"""
+
+# Settings travel as variables: a pip that is too old for one of them ignores it.
+_INSTALL = f"""{require("pip", "command -v python3")}export PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_INPUT=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_PROGRESS_BAR=off PIP_USER=0
+export PIP_CACHE_DIR={_CACHE} PIP_REPORT=/tmp/report.json
+test -z "${OFFLINE}" || export PIP_NO_INDEX=1 PIP_FIND_LINKS="{_KEPT} {_BUILT}"
+python3 -c '{_PROGRAM}' install -- "$@" || exit
+test ! -d {_CACHE}/wheels || find {_CACHE}/wheels -name '*.whl' -exec ln -f -t {_BUILT} {{}} + 2>/dev/null
 """
 
 # pip's own option parser knows the effective settings and the built-in defaults alike.

@@ -14,9 +14,10 @@ from sandbox import idmap, images
 from sandbox.build_runner import make_remove
 from sandbox.idmap import IdMap
 
-# For each manager: a package, and what a person types for it. A gem needs a server that not everybody reaches.
+# For each manager: a package, and what a person types for it. A gem needs a server that not everybody reaches. Layers
+# go without translated descriptions, which apt fetches and reads unless it is told not to; so both do.
 PACKAGES = {
-    "apt": ("jq", "apt-get update -q && apt-get install -q -y jq"),
+    "apt": ("jq", "apt-get update -q -o Acquire::Languages=none && apt-get install -q -y jq"),
     "cargo": ("guessing_game", "cargo install -q --locked guessing_game"),
     "go": ("golang.org/x/example/hello@latest", "go install golang.org/x/example/hello@latest"),
     "npm": ("tsx", "npm install -g tsx"),

@@ -64,7 +64,7 @@ def test_what_was_built_once_is_built_again_without_a_network(place: Place) -> N
 @pytest.mark.parametrize(
     ("manager", "spec"),
     [
-        ("apt", "cowsay"),
+        ("apt", "figlet"),
         ("npm", "left-pad"),
         ("npm", "@types/less"),
         ("pip", "pyjokes"),

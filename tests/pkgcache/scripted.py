@@ -32,8 +32,8 @@ class Scripted:
 
     @property
     def installs(self) -> list[tuple[str, ...]]:
-        """The specs of the jobs that make layers."""
-        return [job.argv[4:] for job in self.jobs if job.scratch is not None]
+        """The specs of the jobs that make layers, each once."""
+        return list(dict.fromkeys(job.argv[4:] for job in self.jobs if job.scratch is not None))
 
 
 def remove(path: str) -> None:

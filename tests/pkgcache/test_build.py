@@ -164,7 +164,7 @@ def test_whatever_the_runner_raises_nothing_half_made_stays(store: Store, kind: 
         run(store, Scripted(act))
     left = standing(store)
     assert left["work"] == [] and len(left["layers"]) == 1
-    assert not in_use(store.base("debian-1"))
+    assert not in_use(store, store.base("debian-1"))
 
 
 def test_managers_that_an_apt_layer_brings_are_asked_for_their_servers(store: Store, tmp_path: Path) -> None:
@@ -247,10 +247,23 @@ def test_a_killed_build_leaves_nothing_that_is_ever_used(store: Store, moment: s
 
 def test_progress_tells_manager_phase_and_lines(store: Store) -> None:
     events: list[Event] = []
-    run(store, Scripted(installs_files), {"npm": ["tsx"]}, progress=events.append)
-    assert [event.phase for event in events if event.text == "working"] == ["install", "scripts"]
-    assert events[-1].phase == "done" and events[-1].manager == "npm"
+    run(store, Scripted(installs_files), {"go": ["a.test/b"]}, progress=events.append)
+    assert [event.phase for event in events if event.text == "working"] == ["download", "install"]
+    assert events[-1].phase == "done" and events[-1].manager == "go"
     assert all(event.elapsed_s >= 0 for event in events)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_phase_for_some_packages_only_runs_when_it_is_asked_for(store: Store, scripts: bool) -> None:
+    def act(job: Job) -> int:
+        if scripts:
+            job.output(b"@sandbox\tphase\tscripts\n")
+        return installs_files(job)
+
+    events: list[Event] = []
+    run(store, Scripted(act), {"npm": ["tsx"]}, progress=events.append)
+    phases = [event.phase for event in events if event.text == "working"]
+    assert phases == (["install", "scripts"] if scripts else ["install"])
 
 
 def test_nothing_runs_for_a_bad_spec(store: Store) -> None:

@@ -85,7 +85,7 @@ def test_what_has_moved_is_used_from_now_on_and_the_old_stays(store: Store, serv
         assert versions(store, second) == ["1", "2"]
         assert second.keys[0] == first.keys[0] and second.keys[1] != first.keys[1]
         assert Path(first.layers[0], "six").read_text() == "1"
-        assert in_use(store.layer(first.keys[1]))
+        assert in_use(store, store.layer(first.keys[1]))
     assert recall(store, "debian", PACKAGES) == second
     assert run(store, Servers()) == second
     current = {kept.id: kept.current for kept in inventory(store)}
@@ -229,8 +229,9 @@ def test_without_a_network_no_job_has_servers_and_downloading_is_left_out(store:
     assert {(job.endpoints, job.allowed_hosts) for job in offline.jobs} == {((), ())}
     assert {job.environment[OFFLINE] for job in offline.jobs} == {"1"}
     assert not any(OFFLINE in job.environment for job in online.jobs)
-    assert [job.scratch is None for job in online.jobs if job.argv[4:] == ("jq",)] == [True, False]
-    assert [job.scratch is None for job in offline.jobs if job.argv[4:] == ("jq",)] == [False]
+    for runner, expected in ((online, [True, False]), (offline, [False])):
+        asked = [job for job in runner.jobs if job.argv[4:] == ("jq",)]
+        assert [all(mount.writable for mount in job.mounts) for job in asked] == expected
 
 
 def test_what_is_there_needs_no_network(store: Store, servers: Servers) -> None:

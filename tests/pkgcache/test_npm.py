@@ -43,6 +43,7 @@ def test_the_code_of_packages_runs_without_the_kept_downloads() -> None:
     assert "--ignore-scripts" in install.script and install.caches
     assert "rebuild" in scripts.script and not scripts.caches
     assert install.kept and scripts.kept
+    assert scripts.asked and not install.asked
     assert install.apart and not scripts.apart
 
 

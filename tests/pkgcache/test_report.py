@@ -67,6 +67,8 @@ def test_marks_are_gathered_by_kind_and_odd_ones_are_passed_over() -> None:
     assert report.sources(marks) == ("deb a b c",)
     assert report.missing(marks) is None
     assert report.missing([*marks, ("missing", "npm")]) == "npm"
+    assert report.phases(marks) == frozenset()
+    assert report.phases([*marks, ("phase", "scripts"), ("phase", "a", "b")]) == {"scripts"}
 
 
 def test_of_two_marks_for_a_package_the_one_with_a_hash_counts() -> None:
