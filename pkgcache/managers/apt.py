@@ -43,19 +43,24 @@ _ARCHIVES = "/var/cache/apt/archives"
 _LISTS = "/var/lib/apt/lists"
 _INSTALLED = r"dpkg-query -W -f '${Package}:${Architecture}=${Version}\n' | LC_ALL=C sort"
 
+_BEFORE = "/var/tmp/before"
+"""What is installed already; found out while the servers are waited for."""
+
 _DOWNLOAD = f"""set -e
-{require("apt-get", "command -v apt-get")}{_UPDATE}apt-get {_OPTIONS} $EXTRA install --download-only -- "$@"
+{require("apt-get", "command -v apt-get")}{{ {_INSTALLED}; }} > {_BEFORE} &
+{_UPDATE}apt-get {_OPTIONS} $EXTRA install --download-only -- "$@"
+wait
 """
 # Both directories are mounted read-only, so apt can neither lock them nor fetch into them, and need not.
 _INSTALL = f"""set -e
-{_INSTALLED} > /tmp/before
+test -e {_BEFORE} || {{ {_INSTALLED}; }} > {_BEFORE}
 apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --no-download install -- "$@" || {{
   test -z "${OFFLINE}" || apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --print-uris install -- "$@" |
     sed -n "s/^'[^']*' \\([^_ ]*\\)_.*/E: not kept: \\1/p"
   exit 1
 }}
 {_INSTALLED} > /tmp/after
-LC_ALL=C comm -13 /tmp/before /tmp/after > /tmp/new
+LC_ALL=C comm -13 {_BEFORE} /tmp/after > /tmp/new
 sed -n 's/^\\(.*\\)=\\(.*\\)$/@sandbox\\tpackage\\t\\1\\t\\2\\t/p' /tmp/new
 xargs -r apt-cache -o Debug::NoLocking=1 show < /tmp/new 2>/dev/null | awk '
   /^Package: /      {{ name = $2 }}

@@ -44,6 +44,9 @@ _CACHE = "/var/cache/cargo"
 _PLAN = "/var/tmp/cargo-plan"
 """What the first phase found out, for the second: lines of name, version and how its own lock file is taken."""
 
+_RUSTC = "/var/tmp/rustc-info"
+"""What cargo wrote down of the compiler; of another one, it finds out again."""
+
 # cargo's home is what it is, settings and credentials included, but for the downloads and the lock over them.
 _SETTINGS = f"""own=${{CARGO_HOME:-$HOME/.cargo}}
 export CARGO_HOME=/tmp/cargo CARGO_TARGET_DIR=/tmp/target CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never
@@ -63,8 +66,15 @@ _DOWNLOAD = f"""{require("cargo", "command -v cargo")}{_SETTINGS}{settle(_CACHE,
 mkdir -p {_CACHE}/registry || exit
 # A session with a network has an address for every name; without one, trying again is in vain.
 getent hosts name.invalid >/dev/null || export CARGO_NET_RETRY=0
-# cargo asks several times what rustc this is, which takes longer than the rest of its start: asked once, meanwhile.
+# cargo asks several times what rustc this is, which takes longer than the rest of its start. While the servers are
+# asked, it is found out once for this phase, and as cargo writes it down for the next.
 {{ rustc -vV > /tmp/asked && mv /tmp/asked /tmp/rustc; }} &
+{{
+  mkdir -p /tmp/empty/src && cd /tmp/empty && : > src/lib.rs &&
+    printf '[package]\nname = "empty"\nversion = "0.0.0"\n[workspace]\n' > Cargo.toml
+  CARGO_HOME=/tmp/empty/home CARGO_TARGET_DIR=/tmp/empty/target cargo check --offline &&
+    cp target/.rustc_info.json {_RUSTC}
+}} > /dev/null 2>&1 &
 cat > /tmp/stop <<'END'
 #!/bin/sh
 case "$*" in "rustc -vV") test ! -e /tmp/rustc || exec cat /tmp/rustc ;; esac
@@ -94,6 +104,7 @@ done
 """
 _INSTALL = f"""{_SETTINGS}
 : > /tmp/artifacts
+test ! -e {_RUSTC} || {{ mkdir -p /tmp/target && cp {_RUSTC} /tmp/target/.rustc_info.json; }} || exit
 while IFS="$(printf '\\t')" read -r name version how; do
   cargo install --offline $how --root /tmp/made --message-format json-render-diagnostics "$name@$version" \\
     >> /tmp/artifacts || exit
