@@ -397,7 +397,8 @@ def discard(store: Store, target: str, remove: Remove, *, unless: Callable[[], b
 def _flushing(tree: str) -> Iterator[None]:
     """Let the disk write already what `_flush` would have to wait for; whether it does so is `_flush`'s to say."""
     try:
-        pid = os.posix_spawnp("sync", ("sync", "-f", tree), os.environ)
+        silent = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
+        pid = os.posix_spawnp("sync", ("sync", "-f", tree), os.environ, file_actions=(silent,))
     except OSError:
         yield
         return

@@ -100,7 +100,7 @@ process.on("exit", (code) => {{
   if (code) return;
   const found = [];
   visit("{PREFIX}/lib/node_modules", (place, about) => found.push([place, about]));
-  const registries = {{}};
+  const registries = Object.create(null);
   for (const address of read) {{
     // As long as a name may be: one after another is tried, so that this takes no longer with more packages.
     for (let at = address.lastIndexOf("/"), n = 0; n < 2; at = address.lastIndexOf("/", at - 1), n++) {{

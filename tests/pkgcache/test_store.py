@@ -282,6 +282,22 @@ def test_publishing_is_a_rename(store: Store) -> None:
     assert os.stat(store.layer("key")).st_ino == inode
 
 
+def test_publishing_does_without_the_program_that_begins_to_flush(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    for name, works in (("without", False), ("with", True)):
+        if works:
+            (tools / "sync").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit 1\n')
+            (tools / "sync").chmod(0o755)
+        with workplace(store, remove) as place:
+            os.mkdir(f"{place}/made")
+            publish(store, f"{place}/made", store.layer(name))
+        assert os.path.isdir(store.layer(name)) and (tmp_path / "asked").exists() == works
+
+
 def test_nothing_is_published_over_something_else(store: Store) -> None:
     Path(layer(store), "layer.json").touch()
     with workplace(store, remove) as place, pytest.raises(StoreError):
