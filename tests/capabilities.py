@@ -66,6 +66,7 @@ for _name in (
     "ip",
     "pip3",
     "npm",
+    "node",
     "podman",
     "bwrap",
     "pasta",

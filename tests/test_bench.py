@@ -175,7 +175,7 @@ def test_a_share_and_an_addition_are_held_to_their_limits() -> None:
 )
 def test_a_limit_is_above_or_below(most: float | None, least: float | None, met: bool) -> None:
     budget = figures.limit_budget([Series("ours", (2.0,))], "ours", "KB", most=most, least=least)
-    assert (budget.met, budget.measured) == (met, "2 KB")
+    assert (budget.met, budget.measured) == (met, "2.0 KB")
     assert figures.limit_budget([], "ours", "KB", most=most, least=least).met is None
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 
-from benchmark import builds, figures, nginx, relay, starts, wall
+from benchmark import builds, figures, nginx, relay, served, starts, wall
 from benchmark.rounds import Failed, measure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,7 +35,7 @@ class Passed(NamedTuple):
 @click.option("--data", metavar="DIR", help="The data directory of the sessions (default: sandboxsh's own).")
 @click.option(
     "--only",
-    type=click.Choice(["starts", "relay", "wall", "builds"]),
+    type=click.Choice(["starts", "relay", "wall", "served", "builds"]),
     help="A part of it. Builds, which take minutes, are measured when they are asked for.",
 )
 def main(
@@ -54,6 +54,7 @@ def main(
     started: list[figures.Series] = []
     relayed: list[figures.Series] = []
     passed = Passed([], [], [])
+    asked: list[figures.Series] = []
     built: list[figures.Series] = []
     try:
         starts.check(sandboxsh)
@@ -67,6 +68,9 @@ def main(
             with wall.contenders(sandboxsh, environment, 0.4 if quick else 3.0) as groups:
                 turns = (1, 0) if quick else (5, 1)
                 passed = Passed(*(measure(each, *turns, _tell("wall")) for each in groups))
+        if only in (None, "served"):
+            with served.contenders(environment, 5 if quick else 40) as contenders:
+                asked = measure(contenders, 1 if quick else 5, 0 if quick else 1, _tell("served"))
         if only == "builds":
             tell = _tell("builds")
             with builds.contenders(sandboxsh[0], environment, tell) as contenders:
@@ -81,6 +85,7 @@ def main(
         *_start_budgets(started),
         *_relay_budgets(relayed),
         *_wall_budgets(passed),
+        *_served_budgets(asked),
         *_build_budgets(built),
     ]
     groups_ = {
@@ -90,13 +95,14 @@ def main(
         "connections_per_s": passed.connections[1::2],
         "names_per_s": passed.names,
         "held_kb": passed.held,
+        "served": asked,
         "builds_s": built,
     }
     found = figures.as_json(_machine(), groups_, budgets)
     if json_file == "-":
         click.echo(json.dumps(found, indent=2))
         return
-    _print(started, relayed, passed, built, budgets)
+    _print(started, relayed, passed, asked, built, budgets)
     if json_file:
         Path(json_file).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
@@ -130,6 +136,19 @@ def _wall_budgets(passed: Passed) -> list[figures.Budget]:
     ]
 
 
+def _served_budgets(asked: list[figures.Series]) -> list[figures.Budget]:
+    if not asked:
+        return []
+    return [
+        figures.limit_budget(asked, served.CREATE, "ms", most=8),
+        figures.limit_budget(asked, served.EXEC, "ms", most=4),
+        figures.limit_budget(asked, served.GET, "ms", most=3),
+        figures.limit_budget(asked, served.LIST, "ms", most=3),
+        figures.limit_budget(asked, served.RATE, "per s", least=100),
+        figures.limit_budget(asked, served.IDLE, "MB", most=3),
+    ]
+
+
 def _build_budgets(built: list[figures.Series]) -> list[figures.Budget]:
     return [
         figures.share_budget(
@@ -144,6 +163,7 @@ def _print(
     started: list[figures.Series],
     relayed: list[figures.Series],
     passed: Passed,
+    asked: list[figures.Series],
     built: list[figures.Series],
     budgets: list[figures.Budget],
 ) -> None:
@@ -161,6 +181,7 @@ def _print(
         ("New connections per second, 16 at once", passed.connections[1::2], wall.named(wall.DIRECT)[1]),
         ("Names answered per second", passed.names, wall.NAMES),
         ("Memory of the proxy, KB for each connection", passed.held, wall.HELD),
+        ("The Managed Agents API, each in its own unit", asked, served.CREATE),
     ):
         if series:
             click.echo(f"\n{title}")

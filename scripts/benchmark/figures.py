@@ -155,7 +155,8 @@ def limit_budget(
     if found is None:
         return Budget(name, ", ".join(words), "not measured", None)
     met = (most is None or found.median <= most) and (least is None or found.median >= least)
-    return Budget(name, ", ".join(words), f"{found.median:,.0f} {unit}", met)
+    measured = f"{found.median:,.0f}" if found.median >= 100 else f"{found.median:.1f}"
+    return Budget(name, ", ".join(words), f"{measured} {unit}", met)
 
 
 def budget_rows(budgets: Sequence[Budget]) -> list[tuple[str, ...]]:
