@@ -15,7 +15,7 @@ from tests.capabilities import need
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmark import figures, relay, wall  # noqa: E402
+from benchmark import figures, relay, served, wall  # noqa: E402
 from benchmark.figures import Series, Summary  # noqa: E402
 from benchmark.rounds import Contender, Failed, measure  # noqa: E402
 
@@ -148,11 +148,13 @@ def test_the_benchmark_runs_and_writes_its_figures(data_dir: Path, empty_data_di
         "connections_per_s",
         "names_per_s",
         "held_kb",
+        "served",
         "builds_s",
     )
     assert set(found) == {"machine", *tables, "budgets"}
     ours = {each["name"] for table in tables for each in found[table] if "samples" in each}
     assert {wall.NAMES, wall.HELD, *wall.named(wall.TLS), *wall.named(wall.DIRECT)} <= ours
+    assert {served.CREATE, served.EXEC, served.IDLE} <= ours
     assert {"sandboxsh", "loopback, no session: in", "loopback, no session: out"} <= ours
     assert all(each.get("samples") or each["skipped"] for each in found["starts_ms"])
     assert "sandboxsh, TLS by name: out" in done.stdout
