@@ -91,6 +91,15 @@ SOCKET = Test(
     NO_FAMILY,
 )
 
+# Process 1 has the session's user, and must not be slowed down or starved by it. It is 1 whoever asks: no session has a
+# process-id namespace of its own.
+PROCESS_1 = Test(0, EVERY_BIT, (((1,), EPERM),), ALLOW)
+# PRIO_PROCESS; PRIO_PGRP and PRIO_USER, which may reach it under another number. So have IOPRIO_WHO_….
+PRIORITY = Test(0, EVERY_BIT, (((0,), Test(1, EVERY_BIT, (((1,), EPERM),), ALLOW)), ((1, 2), EPERM)), ALLOW)
+IO_PRIORITY = Test(
+    0, EVERY_BIT, (((1,), Test(1, EVERY_BIT, (((1,), EPERM),), ALLOW)), ((2, 3), EPERM)), ALLOW
+)
+
 S_IFMT, S_IFCHR, S_IFBLK = 0xF000, 0x2000, 0x6000
 SET_ID = 0o6000  # S_ISUID | S_ISGID
 O_CREAT, TMPFILE = 0x40, 0x400000  # TMPFILE is __O_TMPFILE, without the O_DIRECTORY that O_TMPFILE adds
@@ -119,6 +128,11 @@ TESTED: dict[str, Outcome] = {
     "ioctl": IOCTL,
     "socket": SOCKET,
     "socketpair": SOCKET,
+    "setpriority": PRIORITY,
+    "ioprio_set": IO_PRIORITY,
+    **dict.fromkeys(
+        ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"), PROCESS_1
+    ),
 }
 
 PRETENDED = _names(
@@ -236,11 +250,10 @@ ALLOWED = _names(
     timer_create timer_settime timer_gettime timer_getoverrun timer_delete
     timer_settime64 timer_gettime64
 
-    sched_yield sched_setparam sched_getparam sched_setscheduler sched_getscheduler
+    sched_yield sched_getparam sched_getscheduler
     sched_get_priority_max sched_get_priority_min sched_rr_get_interval sched_rr_get_interval_time64
-    sched_setaffinity sched_getaffinity sched_setattr sched_getattr
-    getpriority setpriority nice ioprio_get ioprio_set
-    getrlimit ugetrlimit setrlimit prlimit64 getrusage sysinfo uname getcpu getrandom
+    sched_getaffinity sched_getattr getpriority nice ioprio_get
+    getrlimit ugetrlimit setrlimit getrusage sysinfo uname getcpu getrandom
 
     breakpoint cacheflush set_tls get_tls
     """

@@ -63,6 +63,27 @@ def test_the_upper_half_of_an_argument_changes_nothing(token: int) -> None:
         assert call("clone", high | 0x80 | 17, token=token) == policy.ALLOW
 
 
+@pytest.mark.parametrize("token", sorted(KNOWN))
+def test_process_1_is_neither_limited_nor_slowed_down(token: int) -> None:
+    for high in (0, 1 << 32, 0xFFFFFFFF << 32):
+        for name in (
+            "prlimit64",
+            "sched_setaffinity",
+            "sched_setattr",
+            "sched_setparam",
+            "sched_setscheduler",
+        ):
+            assert call(name, high | 1, token=token) == policy.EPERM
+            for own in (0, 2, 10001):
+                assert call(name, high | own, token=token) == policy.ALLOW
+        for name, process in (("setpriority", 0), ("ioprio_set", 1)):
+            assert call(name, high | process, high | 1, token=token) == policy.EPERM
+            for own in (0, 2, 10001):
+                assert call(name, high | process, high | own, token=token) == policy.ALLOW
+            for kind in (process + 1, process + 2):
+                assert call(name, high | kind, 0, token=token) == policy.EPERM
+
+
 ORDINARY = (0, 0o644, 0o755, 0o777, 0o1777)
 SET_ID = (0o4755, 0o2755, 0o6755, 0o4000, 0o2000, 0o7777, 0o104755)
 # Where the flags are, or None, and where the mode is.
