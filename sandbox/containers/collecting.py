@@ -2,14 +2,16 @@
 
 import os
 import select
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from sandbox.containers.execution import Exec, Given, pipe
-from sandbox.containers.spec import Completed
+from sandbox.containers.spec import Completed, Ended
 
 _CHUNK = 65536
+_DYING_S = 5.0
 
 
 class Tail:
@@ -73,10 +75,10 @@ def run(
         timed_out = _carry(command, readers, feed if given else -1, given, deadline)
         if timed_out:
             command.kill()
-        ended = command.wait()
+        # What is traced by a stranger in the container is dead without its parent being told.
+        ended = command.wait(_DYING_S) or Ended(128 + signal.SIGKILL, signal.SIGKILL)
         for fd, tail in readers.items():
             _read_all(fd, tail)
-        assert ended is not None
         return Completed(ended, output.take(), errors.take(), timed_out, output.omitted + errors.omitted)
 
 

@@ -19,6 +19,9 @@ from sandbox.containers.spec import Ended, Size
 from sandbox.errors import Failure, InputError, SetupError
 from sandbox.setup import NOT_FOUND, NOT_RUNNABLE, TerminalSettings
 
+# Process 1 answers at once. What runs beside it may keep it from that, and must not keep whoever asks.
+_ANSWER_S = 60.0
+
 
 class StoppedError(Failure):
     """The container was stopped while the command ran, or before it could begin."""
@@ -114,13 +117,20 @@ class Exec:
     def _begin(self, name: str) -> None:
         """Wait until the container took the command, and it runs or can't."""
         self._name = name
+        self._await_answer()
         taken = self._hear()
         if taken is None:
             raise NotTakenError
-        while not self.pid and self._unrunnable is None and self.ended is None:
+        while self.ended is None and (not self.pid or self._unrunnable is not None):
+            self._await_answer()
             self._listen()
-        if self._unrunnable is not None:
-            self.wait()
+
+    def _await_answer(self) -> None:
+        if not _readable(self._connection, _ANSWER_S):
+            raise SetupError(
+                f"the container does not say what becomes of the command, after {_ANSWER_S:.0f} s",
+                hint="stop the container, and run the command again",
+            )
 
     def _hear(self) -> tuple[str, tuple[int, ...]] | None:
         try:

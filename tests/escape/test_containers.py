@@ -1,0 +1,193 @@
+"""Class: what lasts is attacked by what runs in it (docs/threats/containers.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from typing import Any
+
+from sandbox.containers.containers import Containers
+from sandbox.containers.execution import Given, pipe
+from sandbox.containers.spec import Size
+from tests.containers.conftest import SPEC
+from tests.sessions.running import PYTHON, Sandbox, eventually, mark, marked
+
+# What a process can find out about its own walls, and what it can do about them.
+WALLS = r"""
+import ctypes, json, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*arguments):
+    return 'done' if libc.syscall(*arguments) >= 0 else ctypes.get_errno()
+with open('/proc/self/status') as file:
+    status = dict(line.rstrip('\n').partition(':')[0::2] for line in file)
+found = {name: status[name].strip() for name in status if name.startswith(('Cap', 'Seccomp', 'NoNew', 'Groups', 'Uid'))}
+for namespace in ('user', 'mnt', 'net', 'pid', 'ipc', 'uts', 'cgroup'):
+    found[namespace] = os.stat(f'/proc/self/ns/{namespace}').st_ino
+x86 = os.uname().machine == 'x86_64'
+found['new user namespace'] = call(272 if x86 else 97, 0x10000000)
+found['new network'] = call(272 if x86 else 97, 0x40000000)
+pidfd = os.pidfd_open(1)
+found['into process 1'] = [call(438, pidfd, fd, 0) for fd in range(3, 10)]
+found['namespaces of process 1'] = call(308 if x86 else 268, pidfd, 0x40000000)
+found['trace process 1'] = call(101 if x86 else 117, 0x4206, 1, 0, 0)
+def looks(name):
+    path = f'/proc/1/{name}'
+    try:
+        if name in ('cwd', 'root', 'exe'): os.readlink(path)
+        elif os.path.isdir(path): os.listdir(path)
+        else: open(path, 'rb').read(1)
+    except OSError: return False
+    return True
+hidden = ('cwd', 'environ', 'exe', 'fd', 'fdinfo', 'map_files', 'maps', 'mem', 'pagemap', 'root', 'stack', 'syscall')
+found['files of process 1'] = [name for name in hidden if looks(name)]
+found['names of process 1'] = looks('status')
+def opens(*kind):
+    try: return socket.socket(*kind).close() is None
+    except OSError as error: return error.errno
+found['sockets'] = [opens(family, kind) for family in (1, 2, 16, 17, 38, 40) for kind in (1, 3)]
+found['interfaces'] = [name for _, name in socket.if_nameindex()]
+# The other end is hidden from this process.
+found['unix sockets'] = [line.split()[7:] for line in open('/proc/net/unix')][1:]
+found['limit of core dumps'] = __import__('resource').getrlimit(4)
+with open('/proc/self/mountinfo') as file:
+    found['mounts'] = sorted({(line.split()[4], line.split()[5].split(',')[0]) for line in file})
+print(json.dumps(found))
+"""
+# The same for every process of one session, and others for every session.
+OWN = ("user", "mnt", "net", "pid", "ipc", "uts", "cgroup")
+
+
+def walls(containers: Containers, id_: str) -> dict[str, Any]:
+    done = containers.run(id_, [PYTHON, "-Ic", WALLS])
+    assert (done.ended.code, done.errors) == (0, b""), done
+    found: dict[str, Any] = json.loads(done.output)
+    return found
+
+
+def on_a_terminal(containers: Containers, id_: str, script: str) -> str:
+    text = b""
+    with containers.exec(id_, [PYTHON, "-Ic", script], terminal=Size(24, 4000)) as command:
+        while command.poll() is None:
+            select.select([command, command.terminal], [], [], 15)
+            try:
+                text += os.read(command.terminal, 65536)
+            except (BlockingIOError, OSError):
+                continue
+    return text.decode()
+
+
+def test_commands_of_a_container_are_behind_the_walls_of_a_session(
+    containers: Containers, container: str, sandbox: Sandbox
+) -> None:
+    """Also on a terminal, and when it was started anew: only the numbers of its own namespaces are others."""
+    mode = containers.ids.mode
+    alone = json.loads(sandbox.python(WALLS, "--ids", mode))
+    first = walls(containers, container)
+    terminal = json.loads(on_a_terminal(containers, container, WALLS))
+    assert terminal == first
+    containers.stop(container)
+    again = walls(containers, container)
+    for name in OWN:
+        numbers = {alone.pop(name), first.pop(name), again.pop(name)}
+        assert os.stat(f"/proc/self/ns/{name}").st_ino not in numbers
+    assert again == first
+    own = sorted(
+        {tuple(each) for each in first.pop("mounts")} ^ {tuple(each) for each in alone.pop("mounts")}
+    )
+    assert own == [("/mnt/session/.attached", "ro")], "the window, which is covered"
+    assert first == alone
+    assert first["files of process 1"] == [] and first["names of process 1"]
+    tried = [first[name] for name in ("new network", "namespaces of process 1", "trace process 1")]
+    assert "done" not in (*first["into process 1"], *tried)
+
+
+DESCRIPTORS = r"""
+import os
+for name in sorted(os.listdir('/proc/self/fd'), key=int):
+    try: print(name, os.readlink(f'/proc/self/fd/{name}').split(':')[0])
+    except OSError: pass
+"""
+
+
+def test_a_command_has_no_descriptor_but_what_it_was_given(containers: Containers, container: str) -> None:
+    with (
+        containers.exec(container, ["sleep", "1000"]),
+        containers.exec(container, ["cat"], terminal=Size(9, 9)),
+    ):
+        done = containers.run(container, [PYTHON, "-Ic", DESCRIPTORS], given=b"x")
+        assert done.output.decode().splitlines() == ["0 pipe", "1 pipe", "2 pipe"], done
+        said = on_a_terminal(containers, container, DESCRIPTORS).split()
+        assert said[0::2] == ["0", "1", "2"] and set(said[1::2]) == {"/dev/pts/1"}, said
+
+
+# The parent of what is traced is not told of its end before whoever traces it.
+TRACED = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+seize = 101 if os.uname().machine == 'x86_64' else 117
+command = os.getpid()
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    os.write(write, b'traced' if libc.syscall(seize, 0x4206, command, 0, 0) == 0 else b'not traced')
+    time.sleep({seconds})
+os.write(1, os.read(read, 100))
+time.sleep({seconds})
+"""
+
+
+def test_a_command_that_is_traced_does_not_escape_its_time_limit(
+    containers: Containers, container: str
+) -> None:
+    number = mark()
+    done = containers.run(container, [PYTHON, "-Ic", TRACED.format(seconds=number), number], timeout_s=0.5)
+    assert (done.timed_out, done.ended.signal, done.output) == (True, 9, b"traced"), done
+    assert containers.run(container, ["echo", "works"]).output == b"works\n"
+    assert marked(number)
+    containers.stop(container)
+    eventually(lambda: not marked(number), "the end of whoever traced it")
+
+
+SERVES = """
+import os, socket, time
+os.open('/tmp/secret', os.O_CREAT | os.O_WRONLY)
+tcp = socket.create_server(('127.0.0.1', 7007))
+abstract = socket.socket(socket.AF_UNIX); abstract.bind('\\0meet'); abstract.listen()
+print('ready', flush=True)
+time.sleep({seconds})
+"""
+VISITS = """
+import os, socket, sys
+def tried(work, *arguments):
+    try: return work(*arguments) is None or True
+    except OSError as error: return type(error).__name__
+print(tried(socket.create_connection, ('127.0.0.1', 7007)), tried(socket.create_connection, ('127.0.0.1', {port})),
+      tried(socket.socket(socket.AF_UNIX).connect, '\\0meet'), tried(os.stat, '/tmp/secret'),
+      len([name for name in os.listdir('/proc') if name.isdigit()]))
+"""
+
+
+def test_containers_share_nothing_with_each_other_or_the_host(containers: Containers, container: str) -> None:
+    """Nor do they after they were started anew."""
+    number = mark()
+    containers.create("two", SPEC)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        visits = [PYTHON, "-Ic", VISITS.format(port=listener.getsockname()[1])]
+        read, write = pipe()
+        with (
+            open(read, "rb") as out,
+            open(write, "wb") as end,
+            containers.exec("two", [PYTHON, "-Ic", SERVES.format(seconds=number)], given=Given(stdout=write)),
+        ):
+            end.close()
+            assert out.readline() == b"ready\n"
+            assert containers.run("two", visits).output == b"True ConnectionRefusedError True True 3\n"
+            for _ in range(2):
+                said = containers.run(container, visits).output.decode()
+                refused = "ConnectionRefusedError"
+                assert said == f"{refused} {refused} {refused} FileNotFoundError 2\n"
+                containers.stop(container)
+        with socket.create_connection(listener.getsockname(), timeout=5):
+            pass
