@@ -57,11 +57,11 @@ def file_upload(
 @click.pass_context
 def file_list(context: click.Context, session: str | None, limit: int, as_json: bool) -> None:
     """List files, newest first."""
-    from sandbox.managed import files
+    from sandbox.managed import outputs
     from sandbox.managed.paging import Query
 
     with opened(context) as service:
-        found = files.list_page(service, Query(limit=limit), scope_id=session).documents()
+        found = outputs.listed(service, Query(limit=limit), scope_id=session).documents()
     if as_json:
         _print_json(found)
         return
@@ -88,10 +88,10 @@ def file_show(context: click.Context, file_id: str) -> None:
 @click.pass_context
 def file_download(context: click.Context, file_id: str, output: str | None) -> None:
     """Write a file that a session produced, by default under its own name, where no file is yet."""
-    from sandbox.managed import files
+    from sandbox.managed import outputs
 
     with opened(context) as service:
-        found = files.download(service, file_id)
+        found = outputs.download(service, file_id)
     try:
         if output == "-":
             _copy(found, sys.stdout.buffer)

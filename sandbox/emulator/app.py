@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
-from sandbox.emulator.routes import agents, commands, environments, events, files, sessions
+from sandbox.emulator.routes import agents, commands, environments, events, files, resources, sessions
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
@@ -17,6 +17,7 @@ ROUTERS = (
     agents.router,
     environments.router,
     files.router,
+    resources.router,
     sessions.router,
     events.router,
     commands.router,

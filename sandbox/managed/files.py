@@ -182,12 +182,6 @@ def check_downloadable(document: Document) -> None:
         )
 
 
-def download(service: Service, file_id: str) -> Content:
-    """The content of a file that may be downloaded."""
-    check_downloadable(usable(service, file_id))
-    return open_content(service, file_id)
-
-
 def delete(service: Service, file_id: str) -> Document:
     """Remove the file. Sessions keep the copies that they have of it; what one produced stays in it, and is listed
     again when it changes there."""

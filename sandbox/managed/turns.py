@@ -7,7 +7,7 @@ next one that gets it finds a turn that was begun and ends it with an error. No 
 import logging
 from contextlib import suppress
 
-from sandbox.managed import events, fenced, identifiers, machines, records, session_agents
+from sandbox.managed import events, fenced, identifiers, machines, outputs, records, session_agents
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import Refused
 from sandbox.managed.machines import StartError
@@ -75,6 +75,7 @@ def work(service: Service, identifier: str) -> None:
 def _guarded(service: Service, identifier: str) -> None:
     try:
         _work(service, identifier)
+        outputs.follow(service, identifier)
     except Refused:
         # Deleted in the meantime.
         return

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -11,7 +12,7 @@ from sandbox.emulator.contents import content
 from sandbox.emulator.multipart import receive
 from sandbox.emulator.queries import Paging, repeated
 from sandbox.emulator.service import Served
-from sandbox.managed import files
+from sandbox.managed import files, outputs
 from sandbox.managed.failures import invalid
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -61,7 +62,7 @@ async def list_all(
     scope = scope_id if scope_id is not None else session_id
     ids = repeated(request, "ids")
     if not ids:
-        return page(files.list_page(served, query, scope_id=scope))
+        return page(await run_in_threadpool(outputs.listed, served, query, scope_id=scope))
     if query != query._replace(limit=None, page=None, after_id=None, before_id=None):
         raise invalid("ids: excludes limit, page, after_id and before_id")
     return page(files.list_named(served, ids, scope_id=scope))
@@ -74,7 +75,8 @@ async def get(file_id: str, served: Served) -> Response:
 
 @router.get("/{file_id}/content", responses={200: {"content": {"application/octet-stream": {}}}})
 async def download(file_id: str, request: Request, served: Served) -> Response:
-    return content(files.download(served, file_id), request.headers.get("range"))
+    found = await run_in_threadpool(outputs.download, served, file_id)
+    return content(found, request.headers.get("range"))
 
 
 @router.delete("/{file_id}")
