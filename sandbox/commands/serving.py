@@ -50,12 +50,14 @@ def serve(
         context.obj = lambda: find(data, context.meta["ids"])
     place = prepared(context)
     from sandbox.emulator import server
+    from sandbox.managed import passing
     from sandbox.managed.service import open_service
 
     key = api_key or os.environ.get("SANDBOXSH_API_KEY") or None
     door = server.door_for(host, key)
     listener = server.bind(host, port)
     authorities = _read(rewrite_ca) if rewrite_ca else b""
+    passing.sweep(place.data, place.ids)
     service = open_service(place.data, place.ids, rewrites=rewrites, rewrites_ca=authorities, lasting=True)
     if not server.is_loopback(host):
         click.echo(

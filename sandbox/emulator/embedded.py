@@ -1,8 +1,6 @@
 """The emulator inside another Python program: for tests, and for whoever wants it without a command."""
 
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -13,7 +11,8 @@ from sandbox.emulator.gate import Door
 from sandbox.emulator.server import Server, bind, url_of
 from sandbox.errors import HostError
 from sandbox.idmap import choose, read_host_ids
-from sandbox.managed import machines
+from sandbox.managed import machines, passing
+from sandbox.managed.passing import Passing
 from sandbox.managed.service import Service, open_service
 
 _START_S = 10.0
@@ -49,7 +48,7 @@ class Emulator:
         self.rewrites_ca = rewrites_ca
         self.base_url = ""
         self.api_key = "sandboxsh"
-        self._folder: str | None = None
+        self._passing: Passing | None = None
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -60,10 +59,12 @@ class Emulator:
         paths.prepare(data, ids)
         listener = bind(self.host, self.port)
         self.base_url = url_of(listener, self.host)
+        passing.sweep(data, ids)
         if not self.keep:
-            self._folder = tempfile.mkdtemp(prefix="emulator-", dir=data)
+            self._passing = passing.make(data)
+        folder = self._passing.path if self._passing else None
         service = open_service(
-            data, ids, self._folder, rewrites=self.rewrites, rewrites_ca=self.rewrites_ca, lasting=True
+            data, ids, folder, rewrites=self.rewrites, rewrites_ca=self.rewrites_ca, lasting=True
         )
         server = self._server = Server(service, Door())
         self._thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
@@ -88,12 +89,12 @@ class Emulator:
         if self._thread is not None:
             self._thread.join()
         if self._server is not None:
-            if self._folder is not None:
+            if self._passing is not None:
                 machines.discard_all(self._server.service)
             self._server.service.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
-        self._server = self._thread = self._folder = None
+        if self._passing is not None:
+            passing.end(self._passing)
+        self._server = self._thread = self._passing = None
 
     def __enter__(self) -> "Emulator":
         return self.start()
