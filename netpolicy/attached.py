@@ -19,7 +19,7 @@ from netpolicy.httprules import read_request
 from netpolicy.outlet import Attempt, Done, Passage, Refused
 from netpolicy.policy import Verdict
 from netpolicy.reach import Unreachable
-from netpolicy.secured import Handshake, SecuredEnd
+from netpolicy.secured import Handshake, SecuredEnd, code
 from netpolicy.upstream import End
 from netpolicy.wall import Farewell, Refusals, Wall
 
@@ -101,7 +101,7 @@ class _Reaching:
             return
         end.drop()
         end.socket.close()
-        self._done(Unreachable("failed", f"{self._host}: {why}", "certificate" if "certif" in why else "tls"))
+        self._done(Unreachable("failed", f"{self._host}: {why}", code(why)))
 
 
 class Attachment:

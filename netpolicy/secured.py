@@ -11,7 +11,11 @@ from netpolicy.relay import Buffer
 from netpolicy.upstream import CHUNK, End, Outbox
 from netpolicy.wall import Wall
 
+TOO_LONG = "the TLS handshake took too long"
 _AT_ONCE = 65_536  # octets encrypted before the socket is asked to take them
+
+
+_CERTIFICATE = "its certificate is not accepted: "
 
 
 class SecuredEnd(End):
@@ -140,7 +144,7 @@ class Handshake:
         self._reactor = wall.reactor
         self._end = end
         self._done: Callable[[str], None] | None = done
-        self._timer = wall.reactor.after(seconds, lambda: self._finish("it took too long"))
+        self._timer = wall.reactor.after(seconds, lambda: self._finish(TOO_LONG))
         wall.reactor.watch(end.socket.fileno(), READ, self._go_on)
         # What is there already is no event.
         self._first = wall.reactor.after(0, lambda: self._go_on(READ))
@@ -174,10 +178,17 @@ class Handshake:
         self._reactor.forget(self._end.socket.fileno())
 
 
+def code(why: str) -> str:
+    """The word for programs that goes with the reason of a failed handshake with a host."""
+    if why.startswith(_CERTIFICATE):
+        return "certificate"
+    return "connect-timeout" if why == TOO_LONG else "tls"
+
+
 def reason(error: OSError) -> str:
     """Why a handshake failed, in words that hold nothing of what was said in it."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
+        return f"{_CERTIFICATE}{error.verify_message}"
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return "the connection ended within the TLS handshake"
     if isinstance(error, ssl.SSLError):

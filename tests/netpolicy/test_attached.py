@@ -567,7 +567,7 @@ def test_a_program_that_does_not_trust_the_wall_is_told_of_in_the_record() -> No
 
 @pytest.mark.parametrize("moment", ["greeting", "handshake", "half a request", "half a body"])
 def test_a_client_that_goes_away_at_any_moment_disturbs_nobody(moment: str) -> None:
-    with world(timeouts=Timeouts(hello=0.5)) as here:
+    with world() as here:
         if moment == "greeting":
             plain = here.wall.connect("tls")
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -584,12 +584,41 @@ def test_a_client_that_goes_away_at_any_moment_disturbs_nobody(moment: str) -> N
                 plain.sendall(get("/me/ours/x", method="POST", more="Content-Length: 10\r\n") + b"abc")
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         plain.close()
-        # And one that stays, and says nothing more.
-        silent = here.tls()
         assert here.ask(get("/me/ours/x")) == [200]
-        with contextlib.suppress(ConnectionError, ssl.SSLError):
+
+
+def test_a_client_that_says_nothing_more_is_cut_after_its_time() -> None:
+    with world(timeouts=Timeouts(hello=0.5)) as here:
+        with here.wall.connect("tls") as plain:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = here.client.wrap_bio(incoming, outgoing, server_hostname="git.test")
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            plain.sendall(outgoing.read())
+            with contextlib.suppress(ConnectionError):
+                while plain.recv(65_536):
+                    pass
+        with contextlib.suppress(ConnectionError, ssl.SSLError), here.tls() as silent:
             assert silent.recv(1) == b""
-        silent.close()
+        assert here.web.hits == 0
+
+
+def test_a_host_that_never_answers_the_handshake_is_a_gateway_timeout() -> None:
+    def listen(client: socket.socket) -> None:
+        while client.recv(65_536):
+            pass
+
+    with (
+        Canary(listen) as canary,
+        session(
+            allow(targets=to(canary, "git.test")),
+            refusals=WALL,
+            credentials=[OURS],
+            timeouts=Timeouts(connect=0.3),
+        ) as wall,
+    ):
+        assert World(wall, None).ask(get("/me/ours.git/x")) == [504]  # type: ignore[arg-type]
+        assert wall.finish()["failed"][0]["code"] == "connect-timeout"
 
 
 def test_serving_leaves_no_descriptor_and_no_held_memory_behind(tmp_path: Path) -> None:

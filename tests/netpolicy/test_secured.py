@@ -13,7 +13,7 @@ import trustme
 from netpolicy.keyring import Keyring
 from netpolicy.reactor import Reactor
 from netpolicy.relay import Buffer
-from netpolicy.secured import Handshake, SecuredEnd, reason
+from netpolicy.secured import Handshake, SecuredEnd, code, reason
 from tests.netpolicy.hostile import unlinked
 from tests.netpolicy.looping import connection, until
 
@@ -181,15 +181,16 @@ def test_a_name_or_an_authority_that_does_not_fit_is_told_in_words() -> None:
         why = agreed(peer, SecuredEnd(peer.ours, Buffer(), context, name))
         assert why.startswith("its certificate is not accepted: ")
         assert word in why
+        assert code(why) == "certificate"
         assert peer.error is not None, "and the other side heard of it"
         peer.close()
 
 
 def test_a_peer_that_leaves_or_says_nothing_or_nonsense_is_no_partner() -> None:
-    for act, word in (
-        (lambda plain: plain.close(), "ended"),
-        (lambda plain: plain.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "TLS handshake failed"),
-        (lambda plain: None, "too long"),
+    for act, word, seconds, named in (
+        (lambda plain: plain.close(), "ended", 10, "tls"),
+        (lambda plain: plain.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "TLS handshake failed", 10, "tls"),
+        (lambda plain: None, "too long", 0.3, "connect-timeout"),
     ):
         plain, ours = connection()
         ours.setblocking(False)
@@ -199,10 +200,11 @@ def test_a_peer_that_leaves_or_says_nothing_or_nonsense_is_no_partner() -> None:
             told: list[str] = []
             with Reactor() as reactor:
                 wall = unlinked(reactor)
-                Handshake(wall, end, 0.3, told.append)
+                Handshake(wall, end, seconds, told.append)
                 until(reactor, lambda told=told: told)
                 wall.resolver.close()
             assert word in told[0], told
+            assert code(told[0]) == named
 
 
 def test_a_handshake_that_is_called_off_says_nothing() -> None:
