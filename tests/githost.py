@@ -153,12 +153,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         if self.headers.get("Transfer-Encoding", "") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        body = b""
+        pieces = []
         while size := int(self.rfile.readline().partition(b";")[0], 16):
-            body += self.rfile.read(size)
+            pieces.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
-        return body
+        return b"".join(pieces)
 
     def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response(status)

@@ -43,7 +43,7 @@ def main() -> None:
         network=policy.mode,
         listeners=listening_ports(policy),
         ca_bundle=session_bundle(data, os.environ, policy.mode),
-        timeout_s=60,
+        timeout_s=said.get("timeout_s", 60),
     )
     start = egress.Egress.__enter__
 
