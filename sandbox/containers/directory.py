@@ -221,10 +221,12 @@ def _await_end(noted: str) -> None:
 
 
 def _started(pid: int) -> str:
-    """When the process ``pid`` started, in ticks since boot (proc_pid_stat(5)); empty when it is gone."""
+    """When the process ``pid`` started, in ticks since boot (proc_pid_stat(5)); empty when it has ended."""
     try:
-        return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *rest = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        # Nobody may come to bury it where the machine's own process 1 is no init.
+        return "" if state in "ZX" else rest[18]
+    except (OSError, ValueError, IndexError):
         return ""
 
 

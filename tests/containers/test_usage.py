@@ -30,12 +30,12 @@ def test_processes_are_told_with_both_their_numbers(containers: Containers, cont
 def test_figures(containers: Containers, container: str) -> None:
     assert containers.stats(container) == (False, 0.0, 0, 0, containers.stats(container).disk, 0, 0)
     said(containers, "head -c 3000000 /dev/zero >/root/big; ln /root/big /root/again; chmod 0 /root/big")
-    said(containers, "timeout 0.3 sh -c 'while :; do :; done' || true; sleep 1000 >/dev/null 2>&1 &")
+    said(containers, "for n in $(seq 400000); do :; done; sleep 1000 >/dev/null 2>&1 &")
     found = containers.stats(container)
     assert found.running
     assert found.processes == 2
     assert found.memory > 0
-    assert 0.2 < found.cpu_s < 30
+    assert 0.05 < found.cpu_s < 30
     assert 3_000_000 <= found.disk < 4_000_000
 
 

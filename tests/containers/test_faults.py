@@ -1,0 +1,200 @@
+"""What is killed at any moment leaves nothing, and what comes after it works."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sandbox import paths
+from sandbox.containers import directory
+from sandbox.containers.containers import Containers
+from sandbox.containers.starting import Starter
+from sandbox.idmap import IdMap
+from tests.containers.conftest import SPEC, left
+from tests.containers.test_containers import said
+from tests.sessions.running import children, eventually, mark, marked
+
+
+def process1(containers: Containers, id_: str) -> int:
+    return directory.process1_of(directory.place_of(containers.data, containers.ids, id_))
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_free(containers: Containers, id_: str) -> bool:
+    lock = directory.lock(directory.place_of(containers.data, containers.ids, id_))
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def test_a_killed_keeper_takes_its_container_along_and_the_files_stay(
+    containers: Containers, container: str
+) -> None:
+    number = mark()
+    said(containers, f"echo kept >/root/file; sleep {number} &")
+    os.kill(parent(process1(containers, container)), signal.SIGKILL)
+    eventually(lambda: not containers.running(), "the end of process 1")
+    assert said(containers, "cat /root/file") == "kept\n"
+    eventually(lambda: not marked(number), "the end of what ran before")
+
+
+def test_a_killed_process_1_is_the_end_of_the_container_alone(containers: Containers, container: str) -> None:
+    containers.create("two", SPEC)
+    containers.start("two")
+    number = mark()
+    said(containers, f"echo kept >/root/file; sleep {number} &")
+    os.kill(process1(containers, container), signal.SIGKILL)
+    eventually(lambda: not marked(number), "the end of its processes")
+    assert said(containers, "cat /root/file") == "kept\n"
+    assert containers.running() == ("one", "two")
+
+
+def test_a_killed_starter_takes_all_along_and_another_one_comes(
+    ids: IdMap, data_dir: Path, containers: Containers
+) -> None:
+    with Starter() as mine:
+        own = Containers(containers.data, ids, mine)
+        own.create("one", SPEC)
+        number = mark()
+        said(own, f"echo kept >/root/file; sleep {number} &")
+        before = mine.pid
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: not marked(number), "the end of what it started")
+        assert said(own, "cat /root/file") == "kept\n"
+        assert mine.pid != before
+    assert own.running() == ()
+    own.delete("one")
+
+
+def test_an_ended_starter_ends_its_containers(ids: IdMap, containers: Containers) -> None:
+    number = mark()
+    with Starter() as mine:
+        own = Containers(containers.data, ids, mine)
+        own.create("one", SPEC)
+        said(own, f"sleep {number} &")
+        assert marked(number)
+    assert not marked(number)
+    assert is_free(own, "one")
+
+
+SERVER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from sandbox import idmap
+from sandbox.containers.containers import Containers
+from sandbox.containers.starting import Starter
+from tests.containers.conftest import SPEC
+
+data, mode, number = sys.argv[1:]
+with Starter() as starter:
+    containers = Containers(data, idmap.choose(idmap.read_host_ids(), mode), starter)
+    print(starter.pid, flush=True)
+    def round(worker):
+        for turn in range(1000):
+            id_ = f"w{worker}-{turn}"
+            containers.create(id_, SPEC)
+            containers.run(id_, ["sh", "-c", f"sleep {number} >/dev/null 2>&1 & echo >/root/x"])
+            print(id_, flush=True)
+            if turn > 1:
+                containers.delete(f"w{worker}-{turn - 2}")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(round, range(4)))
+"""
+
+
+@contextmanager
+def server(containers: Containers, number: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """What a server does to containers, in a process of its own; with its starter's process id."""
+    line = [sys.executable, "-c", SERVER, containers.data, containers.ids.mode, number]
+    root = str(Path(__file__).resolve().parents[2])
+    env = {**os.environ, "PYTHONPATH": root}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=env, cwd=root) as running:
+        assert running.stdout is not None
+        try:
+            yield running, int(running.stdout.readline())
+        finally:
+            running.kill()
+            running.stdout.read()
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_a_killed_server_leaves_nothing_that_the_next_one_does_not_sweep(
+    containers: Containers, turn: int
+) -> None:
+    number = mark()
+    with server(containers, number) as (running, starter_pid):
+        starter_end = os.pidfd_open(starter_pid)
+        assert running.stdout is not None
+        for _ in range(random.randrange(3, 12)):
+            running.stdout.readline()
+        assert marked(number)
+        running.kill()
+    eventually(lambda: not marked(number), "the end of all commands")
+    eventually(lambda: not os.path.exists(f"/proc/{starter_pid}/cwd"), "the end of the starter")
+    os.close(starter_end)
+    eventually(lambda: containers.running() == (), "the end of all containers")
+    known = [name for name in left(containers) if not name.startswith(".")]
+    assert known
+    # One that was kept is whole: it starts.
+    assert containers.run(known[0], ["cat", "/root/x"]).ended.code in (0, 1)
+    containers.sweep(())
+    assert left(containers) == []
+
+
+def test_a_hundred_at_once(containers: Containers) -> None:
+    def whole_life(number: int) -> str:
+        id_ = f"n{number}"
+        containers.create(id_, SPEC)
+        done = containers.run(id_, ["sh", "-c", "echo $$; sleep 1000 >/dev/null 2>&1 &"])
+        containers.delete(id_)
+        return done.output.decode() + done.errors.decode()
+
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(whole_life, range(100))) == {"2\n"}
+
+
+def test_what_was_killed_in_the_middle_of_making_or_removing_is_swept(containers: Containers) -> None:
+    """A directory without its name, locked by nobody; one that is locked is left."""
+    parent_ = f"{containers.data}/containers/{containers.ids.name}"
+    containers.create("one", SPEC)
+    said(containers, "mkdir -m 0 /root/closed")
+    containers.stop("one")
+    os.rename(f"{parent_}/one", f"{parent_}/.gone-1")
+    containers.create("two", SPEC)
+    os.rename(f"{parent_}/two", f"{parent_}/.new-2")
+    held = directory.lock(directory.Place(containers.data, containers.ids, ".new-2"))
+    assert held is not None
+    assert containers.sweep(()) == 1
+    assert left(containers) == [".new-2"]
+    os.close(held)
+    assert containers.sweep(()) == 1
+
+
+def test_nothing_is_left_of_a_start_that_fails(containers: Containers, starter: Starter) -> None:
+    containers.create("one", SPEC)
+    place = directory.place_of(containers.data, containers.ids, "one")
+    os.rmdir(f"{place.path}/root")
+    for _ in range(3):
+        with pytest.raises(Exception, match="No such file"):
+            containers.start("one")
+    eventually(lambda: not children(starter.pid), "the end of the keepers")
+    assert is_free(containers, "one")
+    os.mkdir(f"{place.path}/root")
+    containers.start("one")
+
+
+def test_preparing_twice_is_the_same_as_once(containers: Containers) -> None:
+    paths.prepare(containers.data, containers.ids)
+    assert os.stat(f"{containers.data}/containers/{containers.ids.name}").st_mode & 0o007 == 0
