@@ -148,9 +148,7 @@ def test_what_is_not_attached_cannot_be_seen(containers: Containers, container: 
 def test_many_files_at_a_start(containers: Containers, container: str, source: str) -> None:
     for number in range(60):
         containers.attach(container, f"n{number}", source, f"/mnt/session/uploads/{number}")
-    assert (
-        said(containers, "ls /mnt/session/uploads | wc -l; cat /mnt/session/uploads/59") == "60\ncontent\n"
-    )
+    assert said(containers, "ls /mnt/session/uploads | wc -l; cat /mnt/session/uploads/59") == "60\ncontent\n"
     containers.detach(container, "n59")
     assert said(containers, "ls /mnt/session/uploads | wc -l") == "59\n"
 
