@@ -8,7 +8,16 @@ from starlette.responses import Response
 
 from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
-from sandbox.emulator.routes import agents, commands, environments, events, files, resources, sessions
+from sandbox.emulator.routes import (
+    agents,
+    commands,
+    environments,
+    events,
+    files,
+    resources,
+    sessions,
+    vaults,
+)
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
@@ -21,6 +30,7 @@ ROUTERS = (
     sessions.router,
     events.router,
     commands.router,
+    vaults.router,
 )
 
 

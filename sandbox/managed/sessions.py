@@ -1,6 +1,5 @@
 """Sessions: made from an agent and an environment as they are at that moment, changed, archived, deleted."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from sandbox.managed import (
     resources,
     session_agents,
     turns,
+    vaults,
 )
 from sandbox.managed.client_events import InitialEvent
 from sandbox.managed.database import Database, Document, dump, load
@@ -79,7 +79,7 @@ def create(service: Service, body: SessionCreate) -> Document:
         agent = session_agents.snapshot(database, body.agent)
         environment = environments.usable(environments.get(database, body.environment_id))
         config = environments.values(environment)
-        _check_vaults(database, body.vault_ids)
+        vaults.attach(database, body.vault_ids)
         for event in body.initial_events:
             inbox.check_files(database, event)
     session_agents.check_servers(agent, config)
@@ -105,17 +105,6 @@ def create(service: Service, body: SessionCreate) -> Document:
     if record.status == RUNNING:
         turns.wake(service, record.id)
     return shown(record)
-
-
-def _check_vaults(database: Database, vault_ids: Sequence[str]) -> None:
-    for vault_id in vault_ids:
-        vault = database.get("vaults", vault_id)
-        if vault is None:
-            raise not_found("vault", vault_id)
-        if vault.get("archived_at") is not None:
-            raise invalid(f"vault_ids: {vault_id} is archived.")
-    if len(set(vault_ids)) < len(vault_ids):
-        raise invalid("vault_ids: one is there twice")
 
 
 def _check_place(body: SessionCreate, config: Environment) -> None:

@@ -53,11 +53,13 @@ def _tell(error: Mapping[str, Any]) -> str:
     return f"{path}: {message}" if path else message
 
 
-def merge(old: Mapping[str, str], patch: Mapping[str, str | None]) -> dict[str, str]:
-    """``old`` with ``patch`` applied: null or an empty text deletes. Refused when there are too many."""
+def merge(
+    old: Mapping[str, str], patch: Mapping[str, str | None], *, empty_deletes: bool = True
+) -> dict[str, str]:
+    """``old`` with ``patch`` applied: null deletes, so does an empty text where it may. Refused when too many."""
     merged = dict(old)
     for key, value in patch.items():
-        if value:
+        if value or (value == "" and not empty_deletes):
             merged[key] = value
         else:
             merged.pop(key, None)
