@@ -1,5 +1,6 @@
 """Sessions: made from an agent and an environment as they are at that moment, changed, archived, deleted."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -21,7 +22,7 @@ from sandbox.managed import (
 )
 from sandbox.managed.client_events import InitialEvent
 from sandbox.managed.database import Database, Document, dump, load
-from sandbox.managed.failures import invalid, not_found
+from sandbox.managed.failures import invalid
 from sandbox.managed.paging import Condition, Limits, Page, Query
 from sandbox.managed.records import IDLE, RUNNING, TERMINATED, Record
 from sandbox.managed.resource_bodies import Resources
