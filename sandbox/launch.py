@@ -39,7 +39,7 @@ def prepare(
     """
     host = hostview.read_host(spec.root.layers) if spec.root.base is None else None
     if spec.workspace is not None and not spec.workspace.writable:
-        _check_workspace(spec.workspace.source, layout)
+        _check_workspace(spec.workspace.source, data)
     for option, source in _written_through(spec):
         from sandbox.given import holds
 
@@ -59,18 +59,37 @@ def prepare(
         translate_ids=os.geteuid() == 0,
         tty_group=sum(extent.size for extent in ids.gids) > _TTY_GROUP,
         files=files,
+        hidden=_own_data(spec, data),
     )
     return Prepared(plan, path, steps)
 
 
-def _check_workspace(source: str, layout: Layout) -> None:
+def _own_data(spec: RunSpec, data: str) -> tuple[str, ...]:
+    """Where the session would see the data directory in what it is given to read: whoever reaches that speaks to other
+    sessions' processes, for a socket needs no mount that can be written."""
+    if not spec.mounts:
+        return ()
+    from sandbox.given import holds
+
+    return tuple(
+        os.path.normpath(
+            f"{each.target}/{os.path.relpath(os.path.realpath(data), os.path.realpath(each.source))}"
+        )
+        for each in spec.mounts
+        if each.owner == CALLER and not each.writable and holds(each.source, data)
+    )
+
+
+def _check_workspace(source: str, data: str) -> None:
+    from sandbox.given import holds
+
     inside = hostview.mounts_below(source, hostview.read_mounts())
     if inside:
         raise InputError(
             f"--workspace {source} has file systems mounted below it ({inside[0]}), which can't be copied on write",
             hint="name a directory without them, or use --workspace-rw",
         )
-    if layout.upper.startswith(source.rstrip("/") + "/"):
+    if holds(source, data):
         raise InputError(
             f"--workspace {source} contains sandboxsh's own data directory, where this session's changes go",
             hint="name a directory further down, or put the data elsewhere with --data",

@@ -147,12 +147,13 @@ def make_plan(
     translate_ids: bool,
     tty_group: bool,
     files: tuple[tuple[str, str], ...] = (),
+    hidden: tuple[str, ...] = (),
 ) -> Plan:
     """The operations for ``spec``.
 
     ``host`` describes the machine when the base is the host's own. ``translate_ids``: host directories are opened by
     the supervisor, which maps the caller's ids to the session's (root's sessions). ``tty_group``: the session has a
-    group 5. ``files``: copies already made, as (path on the host, target).
+    group 5. ``files``: copies already made, as (path on the host, target). ``hidden``: what of the mounts is not shown.
     """
     trees = _Trees(translate_ids)
     root: list[Operation] = []
@@ -173,6 +174,7 @@ def make_plan(
     for mount in spec.mounts:
         tree = trees.add(mount.source, recursive=True, translated=mount.owner == CALLER)
         root.append(Bind(mount.source, mount.target, mount.writable, tree))
+    root.extend(Masked(path) for path in hidden)
     root.extend(Bind(source, target, writable=False) for source, target in files)
     return Plan(tuple(root), tuple(trees.opened))
 

@@ -191,3 +191,19 @@ def test_containers_share_nothing_with_each_other_or_the_host(containers: Contai
                 containers.stop(container)
         with socket.create_connection(listener.getsockname(), timeout=5):
             pass
+
+
+def test_a_mounted_directory_of_the_hosts_shows_nothing_of_other_sessions(
+    containers: Containers, container: str, sandbox: Sandbox
+) -> None:
+    """A socket can be connected to through a mount that is read-only, and there are those that take commands."""
+    containers.start(container)
+    data = sandbox.data.resolve()
+    there = data / "containers" / containers.ids.name / container
+    assert (there / "exec").is_socket() and (there / "keeper").is_socket()
+    mounts = ("--mount", f"{data.parent}:/around", "--mount", f"{data}:/itself")
+    script = f"ls -A /around | grep -cx '{data.name}'; ls -A '/around/{data.name}' /itself"
+    said = sandbox.sh(script, "--ids", containers.ids.mode, *mounts)
+    assert said == f"1\n/around/{data.name}:\n\n/itself:\n"
+    done = sandbox.run("--workspace", str(data.parent), "--", "true")
+    assert (done.code, "data directory" in done.err) == (2, True), done
