@@ -61,6 +61,7 @@ PURE = (
     "sandbox.errors",
     "sandbox.fields",
     "sandbox.learned",
+    "sandbox.managed.mountpaths",
     "sandbox.networks",
     "sandbox.plan",
     "sandbox.spec",

@@ -88,10 +88,10 @@ def file_show(context: click.Context, file_id: str) -> None:
 @click.pass_context
 def file_download(context: click.Context, file_id: str, output: str | None) -> None:
     """Write a file that a session produced, by default under its own name, where no file is yet."""
-    from sandbox.managed import outputs
+    from sandbox.managed import files
 
     with opened(context) as service:
-        found = outputs.download(service, file_id)
+        found = files.download(service, file_id)
     try:
         if output == "-":
             _copy(found, sys.stdout.buffer)

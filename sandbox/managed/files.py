@@ -9,11 +9,13 @@ leaves a content without a record, which `sweep` removes.
 import fcntl
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple
 
+from sandbox.containers.directory import NoContainerError
 from sandbox.errors import HostError
 from sandbox.managed import filenames, identifiers, paging
 from sandbox.managed.database import Document, load
@@ -26,6 +28,7 @@ LARGEST = 500 << 20
 SHORTEST_S, LONGEST_S = 3600, 7_776_000
 _MOST_IDS = 100
 _PART = ".part-"
+_CHUNK = 1 << 20
 
 
 class Content(NamedTuple):
@@ -38,12 +41,12 @@ class Content(NamedTuple):
 
 
 class Upload:
-    """A file while it arrives, in a ``with`` block. Nothing of it stays unless `finish` was called."""
+    """A file while it arrives, in a ``with`` block, at ``path``. Nothing of it stays unless `finish` was called."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._size = 0
-        self._path = os.path.join(_folder(service), _PART + os.urandom(9).hex())
+        self._path = self.path = os.path.join(_folder(service), _PART + os.urandom(9).hex())
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
         try:
             self._file = os.open(self._path, flags, 0o600)
@@ -164,22 +167,28 @@ def list_named(service: Service, ids: list[str], *, scope_id: str | None = None)
 
 
 def open_content(service: Service, file_id: str) -> Content:
-    """The content of an uploaded file or of a session's copy, whether it may be downloaded or not."""
-    found = usable(service, file_id)
+    """The content of a file, whether it may be downloaded or not. What a session produced is given as it is now, even
+    if the session wrote on since it was listed."""
+    found, output, _ = row(service, file_id)
     try:
-        descriptor = os.open(_path(service, file_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+        if output is None:
+            usable(service, file_id)
+            descriptor = os.open(_path(service, file_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        else:
+            descriptor = service.live.containers.open_output(found["scope"]["id"], os.fsdecode(output))
+    except (FileNotFoundError, NoContainerError):
         raise not_found("file", file_id) from None
     return Content(descriptor, os.fstat(descriptor).st_size, found["filename"], found["mime_type"])
 
 
-def check_downloadable(document: Document) -> None:
-    """Refused for what was uploaded."""
-    if not document["downloadable"]:
+def download(service: Service, file_id: str) -> Content:
+    """The content of a file that may be downloaded; Refused for what was uploaded."""
+    if not usable(service, file_id)["downloadable"]:
         raise invalid(
-            f"The file {document['id']} was uploaded, and only what a session produced can be downloaded.",
+            f"The file {file_id} was uploaded, and only what a session produced can be downloaded.",
             code="file_not_downloadable",
         )
+    return open_content(service, file_id)
 
 
 def delete(service: Service, file_id: str) -> Document:
@@ -212,28 +221,42 @@ def plan_copy(service: Service, file_id: str, session_id: str) -> Document:
 def copy(service: Service, file_id: str, document: Document) -> None:
     """Make the copy that was planned as ``document``. To be called in the transaction that uses it.
 
-    The content is shared as a hard link: nothing writes to it, and neither goes with the other.
+    An upload's content is shared as a hard link: nothing writes to it, and neither goes with the other.
     """
-    usable(service, file_id)
-    here, there = _path(service, file_id), _path(service, document["id"])
-    try:
+    with content_path(service, file_id) as here:
+        there = _path(service, document["id"])
         try:
-            os.link(here, there, follow_symlinks=False)
-        except PermissionError:
-            # A file system without links.
-            shutil.copyfile(here, there, follow_symlinks=False)
-            os.chmod(there, 0o600)
-    except FileNotFoundError:
-        raise not_found("file", file_id) from None
-    except OSError as error:
-        raise _unwritable(service, error) from error
+            try:
+                os.link(here, there, follow_symlinks=False)
+            except PermissionError:
+                # A file system without links.
+                shutil.copyfile(here, there, follow_symlinks=False)
+                os.chmod(there, 0o600)
+            document["size_bytes"] = os.stat(there).st_size
+        except FileNotFoundError:
+            raise not_found("file", file_id) from None
+        except OSError as error:
+            raise _unwritable(service, error) from error
     insert(service, document)
 
 
-def content_path(service: Service, file_id: str) -> str:
-    """Where the content of a file is. Refused when there is none any more."""
+@contextmanager
+def content_path(service: Service, file_id: str) -> Iterator[str]:
+    """Where the content of a file is, for the block: of what a session produced, a copy. Refused when there is none."""
     usable(service, file_id)
-    return _path(service, file_id)
+    if row(service, file_id)[1] is None:
+        yield _path(service, file_id)
+        return
+    found = open_content(service, file_id)
+    try:
+        with Upload(service) as kept:
+            at = 0
+            while data := os.pread(found.descriptor, _CHUNK, at):
+                kept.write(data)
+                at += len(data)
+            yield kept.path
+    finally:
+        os.close(found.descriptor)
 
 
 def discard(service: Service, ids: tuple[str, ...]) -> None:

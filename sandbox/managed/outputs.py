@@ -7,14 +7,10 @@ end; it goes with the session.
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from sandbox.containers.directory import NoContainerError
 from sandbox.managed import filenames, files
-from sandbox.managed.database import Document
-from sandbox.managed.failures import not_found
-from sandbox.managed.files import Content
 from sandbox.managed.paging import Page, Query
 from sandbox.managed.service import Service
 
@@ -108,29 +104,3 @@ def listed(service: Service, query: Query, *, scope_id: str | None = None) -> Pa
         for session_id in service.live.containers.running()[:_MOST_SESSIONS]:
             follow(service, session_id)
     return files.list_page(service, query, scope_id=scope_id)
-
-
-def download(service: Service, file_id: str) -> Content:
-    """The content of a file that may be downloaded. What a session produced is given as it is now, even if the
-    session wrote on since it was listed."""
-    document, output, _ = files.row(service, file_id)
-    if output is None:
-        files.check_downloadable(files.usable(service, file_id))
-        return files.open_content(service, file_id)
-    try:
-        descriptor = service.live.containers.open_output(document["scope"]["id"], os.fsdecode(output))
-    except (FileNotFoundError, NoContainerError):
-        raise not_found("file", file_id) from None
-    return Content(descriptor, os.fstat(descriptor).st_size, document["filename"], document["mime_type"])
-
-
-def paths(service: Service, session_id: str) -> list[tuple[str, Document]]:
-    """A session's outputs by their paths, each with its file."""
-    with suppress(NoContainerError):
-        follow(service, session_id)
-    with service.database.read() as connection:
-        rows = connection.execute(
-            "SELECT output, id FROM files WHERE scope_id = ? AND output IS NOT NULL ORDER BY output",
-            (session_id,),
-        ).fetchall()
-        return [(os.fsdecode(path), files.get(service, id_)) for path, id_ in rows]

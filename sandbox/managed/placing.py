@@ -89,7 +89,8 @@ def attach(service: Service, containers: "Containers", session_id: str, item: It
     """Show a file in the session's container. Refused when something is in its way there."""
     path = item.document["mount_path"]
     try:
-        containers.attach(session_id, item.document["id"], files.content_path(service, item.source), path)
+        with files.content_path(service, item.source) as source:
+            containers.attach(session_id, item.document["id"], source, path)
     except NoContainerError:
         raise
     except Failure as error:

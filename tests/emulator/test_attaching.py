@@ -195,6 +195,23 @@ def test_many_files_come_at_once_to_one_session(client: anthropic.Anthropic) -> 
     assert output(client, session, "cat /data/*") == "content\n" * 4
 
 
+def test_what_one_session_produced_is_another_s_file(client: anthropic.Anthropic) -> None:
+    agent, environment = an_agent(client), an_environment(client)
+    first = a_session(client, agent=agent, environment_id=environment)
+    output(client, first, "echo made >/mnt/session/outputs/a; mkdir -m 0 /mnt/session/outputs/closed")
+    (made,) = client.beta.files.list(scope_id=first).data
+    second = a_session(
+        client, agent=agent, environment_id=environment, resources=[a_file(made.id, "/data/a")]
+    )
+    client.beta.sessions.resources.add(second, file_id=made.id, type="file", mount_path="/data/b")
+    output(client, first, "echo again >>/mnt/session/outputs/a")
+    client.beta.sessions.delete(first)
+    assert output(client, second, "cat /data/a /data/b") == "made\nmade\n"
+    copies = client.beta.files.list(scope_id=second).data
+    assert [(each.size_bytes, each.downloadable) for each in copies] == [(5, True)] * 2
+    assert client.beta.files.download(copies[0].id).read() == b"made\n"
+
+
 def test_deleting_a_session_takes_its_copies_along(client: anthropic.Anthropic, empty_data_dir: Path) -> None:
     file_id = uploaded(client)
     session = a_session(client, resources=[a_file(file_id)])

@@ -75,7 +75,7 @@ async def get(file_id: str, served: Served) -> Response:
 
 @router.get("/{file_id}/content", responses={200: {"content": {"application/octet-stream": {}}}})
 async def download(file_id: str, request: Request, served: Served) -> Response:
-    found = await run_in_threadpool(outputs.download, served, file_id)
+    found = await run_in_threadpool(files.download, served, file_id)
     return content(found, request.headers.get("range"))
 
 
