@@ -185,7 +185,7 @@ def judge(
     if verdict.code in ("blocked", "no-network"):
         return Grant(verdict)
     ours = [each for each in credentials if each.host == host and each.port == port]
-    path = None if any(_OVERRIDES.fullmatch(name) for name, _ in headers) else plain_path(target)
+    path = None if any(_OVERRIDES.fullmatch(_usual(name)) for name, _ in headers) else plain_path(target)
     if path is not None:
         fitting = [
             (prefix, each)
@@ -216,15 +216,20 @@ def with_credential(forward: Forward, grant: Grant) -> Forward:
     path, mark, query = forward.target.partition(b"?")
     plain = plain_path(path) or ""
     if credential.value is not None:
-        ours = credential.name.encode("ascii")
-        headers = [pair for pair in headers if pair[0] not in (ours, b"authorization")]
-        headers.append((ours, credential.value.reveal().encode("ascii")))
+        ours = _usual(credential.name.encode("ascii"))
+        headers = [pair for pair in headers if _usual(pair[0]) not in (ours, b"authorization")]
+        headers.append((credential.name.encode("ascii"), credential.value.reveal().encode("ascii")))
     remote = credential.remote or Remote("https", credential.host, credential.port)
     if credential.remote is not None:
         plain = (remote.path + plain[len(grant.path) :]) or "/"
     # In canonical form, too: servers that know a name in one form only have another site for the rest.
     headers = [(b"host", authority(remote)), *(pair for pair in headers if pair[0] != b"host")]
     return forward._replace(target=plain.encode("ascii") + mark + query, headers=headers)
+
+
+def _usual(name: bytes) -> bytes:
+    """A header's name as programs behind a gateway (CGI, WSGI) see it, for which both marks are one."""
+    return name.replace(b"_", b"-")
 
 
 def authority(remote: Remote) -> bytes:
@@ -258,17 +263,6 @@ def plain_path(target: bytes) -> str | None:
 def _undo(escape: re.Match[bytes]) -> bytes:
     octet = bytes.fromhex(escape[1].decode("ascii"))
     return octet if octet.isalnum() or octet in (b"-", b"_", b"~") else escape[0]
-
-
-def describe(credential: Credential) -> str:
-    """One credential for people, without what is secret."""
-    paths = " and ".join(credential.paths) or "every path"
-    adds = f", with {credential.name}" if credential.value is not None else ""
-    elsewhere = ""
-    if credential.remote is not None:
-        remote = credential.remote
-        elsewhere = f", at {remote.scheme}://{authority(remote).decode('ascii')}{remote.path}"
-    return f"HTTPS to {credential.host} on port {credential.port}, {paths}{adds}{elsewhere}  ({credential.origin})"
 
 
 def encode(credentials: Sequence[Credential], roots: bytes) -> bytes:

@@ -201,6 +201,9 @@ NO_TOKEN = {
     "overlong UTF-8": get("/me/ours.git/%c0%ae%c0%ae/theirs.git"),
     "another path in a header": get("/me/ours.git/x", more="X-Original-URL: /me/theirs.git\r\n"),
     "another path in another header": get("/me/ours.git/x", more="X-Rewrite-Url: /me/theirs.git\r\n"),
+    "another path in a header with another mark": get(
+        "/me/ours.git/x", more="X_Original_URL: /me/theirs.git\r\n"
+    ),
     "another method in a header": get("/me/ours.git/x", more="X-HTTP-Method-Override: DELETE\r\n"),
     "another host in a header": get("/me/ours.git/x", more="X-Forwarded-Host: other.test\r\n"),
     "TRACE, which is said back": get("/me/ours.git/x", method="TRACE"),
