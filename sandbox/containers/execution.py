@@ -121,6 +121,8 @@ class Exec:
         taken = self._hear()
         if taken is None:
             raise NotTakenError
+        for fd in taken[1]:
+            os.close(fd)
         while self.ended is None and (not self.pid or self._unrunnable is not None):
             self._await_answer()
             self._listen()

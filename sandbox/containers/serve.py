@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import termios
 import warnings
@@ -164,27 +165,57 @@ def _obey(service: _Service, task: _Task) -> None:
 def _take(service: _Service, task: _Task, fds: tuple[int, ...]) -> None:
     with open(fds[0], "rb", closefd=False) as file:
         order = decode(file.read())
+    order = order._replace(
+        environment=tuple({**service.environment, **dict(order.environment)}.items()),
+        workdir=service.workdir if order.workdir is None else order.workdir,
+    )
     _say(task, "taken")
-    terminal = None
     try:
-        if order.terminal is not None:
-            terminal = _open_terminal(order.terminal, task)
+        if order.terminal is None:
+            _spawn(task, order, tuple(fds[1 + place] for place in order.places if place is not None))
+        else:
+            _fork(service, task, order, fds)
+    except OSError as error:
+        where = "chdir" if error.filename == order.workdir else "exec"
+        _say(task, f"unrunnable {error.errno} {where}")
+        _say(task, f"exited {NOT_FOUND} 0 0 0 0")
+        _forget(service, task)
+
+
+def _spawn(task: _Task, order: Order, stdio: tuple[int, ...]) -> None:
+    """Start a command without a copy of this process (vfork(2)), which spares the time and the memory of one."""
+    started = subprocess.Popen(
+        order.arguments,
+        stdin=stdio[0],
+        stdout=stdio[1],
+        stderr=stdio[2],
+        close_fds=False,
+        cwd=order.workdir,
+        env=dict(order.environment),
+        start_new_session=True,
+    )
+    # It is buried with all others.
+    started.returncode = 0
+    task.pid = started.pid
+    _say(task, f"started {task.pid}")
+
+
+def _fork(service: _Service, task: _Task, order: Order, fds: tuple[int, ...]) -> None:
+    """Start a command on a terminal of its own."""
+    assert order.terminal is not None
+    terminal = _open_terminal(order.terminal, task)
+    try:
         stdio = tuple(terminal if place is None else fds[1 + place] for place in order.places)
         told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         pid = os.fork()
         if pid == 0:
-            _execute(service, order, stdio, terminal, tell)
+            _execute(order, stdio, terminal, tell)
         os.close(tell)
         task.pid, task.told = pid, told
         service.told[told] = task
         service.poll.register(told, select.POLLIN)
-    except OSError as error:
-        _say(task, f"unrunnable {error.errno} start")
-        _say(task, f"exited {NOT_FOUND} 0 0 0 0")
-        _forget(service, task)
     finally:
-        if terminal is not None:
-            os.close(terminal)
+        os.close(terminal)
 
 
 def _open_terminal(settings: TerminalSettings, task: _Task) -> int:
@@ -202,24 +233,20 @@ def _open_terminal(settings: TerminalSettings, task: _Task) -> int:
     return terminal
 
 
-def _execute(
-    service: _Service, order: Order, stdio: tuple[int | None, ...], terminal: int | None, tell: int
-) -> NoReturn:
+def _execute(order: Order, stdio: tuple[int, ...], terminal: int, tell: int) -> NoReturn:
     try:
         where = "start"
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
-            if terminal is not None:
-                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
             for target, source in enumerate(stdio):
-                assert source is not None
                 os.dup2(source, target)
             where = "chdir"
-            os.chdir(service.workdir if order.workdir is None else order.workdir)
+            os.chdir(order.workdir or "/")
             where = "exec"
-            environment = {**service.environment, **dict(order.environment)}
+            environment = dict(order.environment)
             if "/" in order.arguments[0]:
                 os.execve(order.arguments[0], order.arguments, environment)
             os.execvpe(order.arguments[0], order.arguments, environment)
