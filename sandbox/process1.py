@@ -33,15 +33,11 @@ T = TypeVar("T")
 
 
 class Inside(NamedTuple):
-    """A session that is set up: what process 1 was told, the descriptors that came with it, and the terminal."""
+    """A session whose files are in place: what process 1 was told, the descriptors that came with it, the terminal."""
 
     setup: Setup
     fds: tuple[int, ...]
     terminal: int | None
-
-
-# What process 1 does from then on; returns the exit code to end with.
-Live = Callable[[Inside, socket.socket], int]
 
 
 class _Stage(Exception):
@@ -53,10 +49,11 @@ class _Stage(Exception):
         self.error = error
 
 
-def run(channel_fd: int, live: Live | None = None) -> NoReturn:
+def run(channel_fd: int, live: Callable[[socket.socket], int] | None = None) -> NoReturn:
     """Be process 1. Never returns; never lets an exception out into the supervisor's copied stack.
 
-    ``live``: what it does once the session is set up; by default, it runs the command.
+    ``live``: what it does, given the channel; returns the exit code to end with. By default it sets up and runs a
+    command.
     """
     code = _SET_UP_FAILED
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -64,8 +61,7 @@ def run(channel_fd: int, live: Live | None = None) -> NoReturn:
     try:
         try:
             _become_quiet(channel_fd)
-            inside = _set_up(channel)
-            code = (live or _run_command)(inside, channel)
+            code = (live or _run_command)(channel)
         except _Stage as stage:
             number = stage.error.errno or 0
             text = stage.error.strerror or str(stage.error)
@@ -110,7 +106,9 @@ def _become_quiet(channel_fd: int) -> None:
         pass
 
 
-def _run_command(inside: Inside, channel: socket.socket) -> int:
+def _run_command(channel: socket.socket) -> int:
+    inside = make(channel)
+    confine(inside.setup)
     command = inside.setup.command
     stdio = tuple(inside.terminal if place is None else inside.fds[place] for place in command.stdio)
     keep = (fd for fd in (*stdio, inside.terminal) if fd is not None)
@@ -118,7 +116,8 @@ def _run_command(inside: Inside, channel: socket.socket) -> int:
     return _tend(_start(command, stdio, inside.terminal, channel), channel)
 
 
-def _set_up(channel: socket.socket) -> Inside:
+def make(channel: socket.socket) -> Inside:
+    """Make the session that the supervisor tells of: network, ids, files, new root."""
     _step("bringing the loopback device up", netns.bring_up)
     message = hear(channel)
     if message is None:
@@ -132,9 +131,7 @@ def _set_up(channel: socket.socket) -> Inside:
         say(channel, f"listening {words}", tuple(listener.fileno() for listener in sockets))
         for listener in sockets:
             listener.close()
-    _step("taking the session's ids", _take_ids, setup.drop_groups)
-    restrict.die_with_parent()
-    restrict.forbid_inspection()
+    belong(setup)
     _step("setting the host name", socket.sethostname, HOSTNAME)
     _step("making mounts private", sys_.mount, "", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     _build_root(setup.steps, setup.root, fds[setup.first_tree :])
@@ -142,11 +139,22 @@ def _set_up(channel: socket.socket) -> Inside:
     terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None
     if setup.window:
         _step("covering the window", _pass_window, setup.window, channel)
+    return Inside(setup, fds, terminal)
+
+
+def belong(setup: Setup) -> None:
+    """Be a process of the session's user 0, that ends with its parent and that nobody looks into."""
+    _step("taking the session's ids", _take_ids, setup.drop_groups)
+    restrict.die_with_parent()
+    restrict.forbid_inspection()
+
+
+def confine(setup: Setup) -> None:
+    """Give up what the command must not have."""
     restrict.no_core_dumps()
     restrict.drop_capabilities(file_capabilities=setup.file_capabilities)
     restrict.forbid_new_privileges()
     _step("installing the system call filter", seccomp.install, setup.filter)
-    return Inside(setup, fds, terminal)
 
 
 def _read_setup(fds: tuple[int, ...]) -> tuple[Setup, tuple[int, ...]]:

@@ -21,8 +21,9 @@ from typing import NoReturn
 from sandbox.channel import hear, say
 from sandbox.containers.orders import Order, decode
 from sandbox.descriptors import close_all_but
-from sandbox.process1 import Inside, run
-from sandbox.setup import NOT_FOUND, TerminalSettings
+from sandbox.process1 import belong, confine, make, run
+from sandbox.setup import NOT_FOUND, Setup, TerminalSettings, encode
+from sandbox.setup import decode as decode_setup
 
 _TIOCGPTPEER = 0x5441
 _TIOCSPTLCK = 0x40045431
@@ -33,7 +34,37 @@ _LOADED = (warnings,)
 
 def become(channel_fd: int) -> NoReturn:
     """Be process 1 of a container. The first descriptor of its set-up is the socket that it takes commands on."""
-    run(channel_fd, _serve)
+    run(channel_fd, _live)
+
+
+def _live(channel: socket.socket) -> int:
+    """A child makes the session, in these same namespaces, and ends: the memory that this takes goes with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        inside = make(channel)
+        # What is left to know. The root directory of this process's parent is the new one as well (pivot_root(2)).
+        rest = inside.setup._replace(steps=(), root="", listeners=())
+        with open(os.memfd_create("rest", os.MFD_CLOEXEC), "wb") as file:
+            file.write(encode(rest))
+            file.flush()
+            say(theirs, "made", (file.fileno(), inside.fds[0]))
+        os._exit(0)
+    theirs.close()
+    with ours:
+        message = hear(ours)
+    os.waitpid(pid, 0)
+    if message is None:
+        # The child has said why.
+        return NOT_FOUND
+    rest_fd, listener = message[1]
+    with open(rest_fd, "rb") as file:
+        file.seek(0)
+        setup = decode_setup(file.read())
+    belong(setup)
+    confine(setup)
+    return _serve(setup, channel, socket.socket(fileno=listener))
 
 
 class _Task:
@@ -52,9 +83,9 @@ class _Task:
 class _Service:
     """All that process 1 looks after."""
 
-    def __init__(self, inside: Inside, channel: socket.socket, listener: socket.socket, waker: int) -> None:
-        self.environment = dict(inside.setup.command.environment)
-        self.workdir = inside.setup.command.workdir
+    def __init__(self, setup: Setup, channel: socket.socket, listener: socket.socket, waker: int) -> None:
+        self.environment = dict(setup.command.environment)
+        self.workdir = setup.command.workdir
         self.channel = channel
         self.listener = listener
         self.tasks: dict[int, _Task] = {}
@@ -66,8 +97,7 @@ class _Service:
         self.ending = False
 
 
-def _serve(inside: Inside, channel: socket.socket) -> int:
-    listener = socket.socket(fileno=inside.fds[0])
+def _serve(setup: Setup, channel: socket.socket, listener: socket.socket) -> int:
     close_all_but((0, 1, 2, channel.fileno(), listener.fileno()))
     listener.setblocking(False)
     # A module that is loaded from now on would come from the session's files.
@@ -77,7 +107,7 @@ def _serve(inside: Inside, channel: socket.socket) -> int:
     wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    service = _Service(inside, channel, listener, wake)
+    service = _Service(setup, channel, listener, wake)
     say(channel, "serving")
     while True:
         empty = _reap(service)
