@@ -148,14 +148,24 @@ class Running:
 
 def claim(begun: Begun, ids: IdMap) -> Running:
     """Take over the waiting process 1 and begin to give it its ids. HostError when the kernel refused to make it."""
+    _check(begun)
+    begun.give_ids(lambda pid: idmap.begin_maps(pid, ids))
+    return taken(begun)
+
+
+def taken(begun: Begun) -> Running:
+    """As claim, without giving it ids."""
+    _check(begun)
+    pid, channel, mapped = begun.take()
+    return Running(pid, socket.socket(fileno=channel), mapped)
+
+
+def _check(begun: Begun) -> None:
     if begun.error is not None:
         raise HostError(
             f"this machine refuses new namespaces: {begun.error.strerror}",
             hint="sandboxctl doctor says why and prints the remedy",
         ) from begun.error
-    begun.give_ids(lambda pid: idmap.begin_maps(pid, ids))
-    pid, channel, mapped = begun.take()
-    return Running(pid, socket.socket(fileno=channel), mapped)
 
 
 def set_up(

@@ -22,12 +22,11 @@ from sandbox.inroot import Opened, make_file, open_in
 
 
 class Namespaces:
-    """The user and mount namespace of process 1, opened while it still lets others look."""
+    """The user and mount namespace of process 1, as descriptors."""
 
-    def __init__(self, pid: int) -> None:
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        self.user = os.open(f"/proc/{pid}/ns/user", flags)
-        self.mount = os.open(f"/proc/{pid}/ns/mnt", flags)
+    def __init__(self, user: int, mount: int) -> None:
+        self.user = user
+        self.mount = mount
 
     def __enter__(self) -> "Namespaces":
         return self
@@ -37,6 +36,12 @@ class Namespaces:
     ) -> None:
         os.close(self.user)
         os.close(self.mount)
+
+
+def open_namespaces(pid: int) -> Namespaces:
+    """Those of the process ``pid``, which has to let others look."""
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    return Namespaces(os.open(f"/proc/{pid}/ns/user", flags), os.open(f"/proc/{pid}/ns/mnt", flags))
 
 
 class Inside:

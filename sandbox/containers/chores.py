@@ -11,8 +11,8 @@ from typing import Any
 
 from sandbox import launch
 from sandbox.containers import changes, outputs, usage
+from sandbox.containers.building import run_spec
 from sandbox.containers.directory import Place, read_attached, read_spec
-from sandbox.containers.keeper import run_spec
 from sandbox.directory import layout
 from sandbox.removal import remove_own
 

@@ -150,6 +150,11 @@ def read_attached(place: Place) -> tuple[Attachment, ...]:
     return found
 
 
+def has_attached(place: Place) -> bool:
+    """Whether anything is attached, without reading what."""
+    return os.stat(f"{place.path}/attached").st_size > len(to_text(()))
+
+
 def write_attached(place: Place, attached: tuple[Attachment, ...]) -> None:
     """Keep what is attached; whole or not at all."""
     path = f"{place.path}/attached"

@@ -19,22 +19,16 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from netpolicy.credentials import decode
 from netpolicy.errors import InputError
-from netpolicy.hostproxy import read_proxies
-from netpolicy.policy import listening_ports
-from sandbox import ground, launch, trust
+from sandbox import launch
 from sandbox.begin import begin
 from sandbox.channel import hear, say
-from sandbox.containers import attach, directory, serve
+from sandbox.containers import attach, building, directory, serve
 from sandbox.containers.directory import Folder, Place
-from sandbox.containers.spec import WINDOW, Attachment, ContainerSpec
-from sandbox.directory import layout
-from sandbox.egress import Egress
+from sandbox.containers.spec import Attachment
+from sandbox.containers.wayout import WayOut
 from sandbox.errors import HostError, SetupError
-from sandbox.inroot import Opened
 from sandbox.netns import Listening
-from sandbox.spec import SESSION, HostMount, RunSpec
 
 _BACKLOG = 512
 
@@ -57,7 +51,7 @@ class _Keeper:
     """The state of one running container between two turns of the loop."""
 
     def __init__(
-        self, place: Place, running: launch.Running, egress: Egress, control: socket.socket, wake: int
+        self, place: Place, running: launch.Running, egress: WayOut, control: socket.socket, wake: int
     ) -> None:
         self.place = place
         self.running = running
@@ -91,24 +85,26 @@ def keep(place: Place, options: Options, reply: socket.socket) -> None:
         control = stack.enter_context(_listen(folder, "keeper"))
         orders = stack.enter_context(_listen(folder, "exec"))
         stack.callback(_unlink, folder, "keeper", "exec")
-        spec = directory.read_spec(place)
+        # Of those that last, each is made as early as possible: they share what memory the others never change.
         begun = stack.enter_context(begin(serve.become))
-        running = stack.enter_context(launch.claim(begun, place.ids))
+        running = stack.enter_context(launch.taken(begun))
         directory.note_process1(lock, running.pid)
-        # Later it lets nobody look.
-        namespaces = stack.enter_context(attach.Namespaces(running.pid))
-        directory.clear_work(place)
-        _hold(stack, spec)
-        _start(stack, place, spec, options, running, orders)
+        built = building.build(place, running, orders, options.environment)
+        namespaces = stack.enter_context(built.namespaces)
+        for fd in built.held:
+            stack.callback(os.close, fd)
         orders.close()
-        egress = stack.enter_context(_way_out(stack, place, spec, options))
+        egress = stack.enter_context(WayOut(place, options.environment))
         wake = stack.enter_context(_Terminated())
         keeper = _Keeper(place, running, egress, control, wake.read)
         keeper.waiting = waiting
+        if options.credentials:
+            egress.set_credentials(options.credentials)
         _await_serving(keeper, namespaces)
         stack.callback(_close_inside, keeper)
         assert keeper.inside is not None
-        attach.attach(keeper.inside, directory.read_attached(place))
+        if directory.has_attached(place):
+            attach.attach(keeper.inside, directory.read_attached(place))
         say(reply, "serving")
         reply.close()
         _settle(options)
@@ -138,66 +134,6 @@ def _unlink(folder: Folder, *names: str) -> None:
     for name in names:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder.fd)
-
-
-def _hold(stack: ExitStack, spec: ContainerSpec) -> None:
-    if spec.held:
-        from pkgcache.store import hold
-
-        stack.enter_context(hold(spec.held))
-
-
-def run_spec(place: Place, spec: ContainerSpec, environment: Mapping[str, str]) -> RunSpec:
-    """The container as a session."""
-    own = tuple(
-        HostMount(f"{place.path}/repositories/{each.name}", each.target, True, SESSION)
-        for each in spec.repositories
-    )
-    return RunSpec(
-        root=spec.root,
-        command=(),
-        environment=spec.environment,
-        network=spec.policy.mode,
-        listeners=listening_ports(spec.policy),
-        workdir=spec.workdir,
-        mounts=(HostMount(f"{place.path}/resources", WINDOW, writable=False), *spec.mounts, *own),
-        ca_bundle=trust.session_bundle(place.data, environment, spec.policy.mode),
-    )
-
-
-def _start(
-    stack: ExitStack,
-    place: Place,
-    spec: ContainerSpec,
-    options: Options,
-    running: launch.Running,
-    orders: socket.socket,
-) -> None:
-    session = run_spec(place, spec, options.environment)
-    prepared = launch.prepare(session, place.ids, place.data, layout(place.path))
-    if prepared.steps:
-        stack.callback(os.close, ground.use(prepared.ground, place.ids, prepared.steps))
-    launch.set_up(
-        running,
-        session,
-        place.ids,
-        f"{place.path}/root",
-        prepared.plan,
-        filter_=launch.load_filter(place.data, place.ids, session),
-        given=(orders.fileno(),),
-        window=WINDOW,
-    )
-
-
-def _way_out(stack: ExitStack, place: Place, spec: ContainerSpec, options: Options) -> Egress:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    log = stack.enter_context(Opened(os.open(f"{place.path}/egress.jsonl", flags, 0o600)))
-    egress = Egress(
-        spec.policy, place.id, log.fd, place.data, read_proxies(options.environment), options.environment
-    )
-    if options.credentials:
-        egress.set_credentials(decode(options.credentials)[0])
-    return egress
 
 
 class _Terminated:
@@ -348,7 +284,7 @@ def _change(keeper: _Keeper, kind: str, name: str, target: str) -> str:
 
 def _attach_credentials(keeper: _Keeper, given: bytes) -> str:
     try:
-        keeper.egress.set_credentials(decode(given)[0])
+        keeper.egress.set_credentials(given)
     except (InputError, HostError) as error:
         return f"failed {error}"
     return "done"

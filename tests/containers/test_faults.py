@@ -157,12 +157,12 @@ def test_a_hundred_at_once(containers: Containers) -> None:
     def whole_life(number: int) -> str:
         id_ = f"n{number}"
         containers.create(id_, SPEC)
-        done = containers.run(id_, ["sh", "-c", "echo $$; sleep 1000 >/dev/null 2>&1 &"])
+        done = containers.run(id_, ["sh", "-c", "cat /root/x; echo ran | tee /root/x; sleep 1000 >&- 2>&- &"])
         containers.delete(id_)
         return done.output.decode() + done.errors.decode()
 
     with ThreadPoolExecutor(16) as pool:
-        assert set(pool.map(whole_life, range(100))) == {"2\n"}
+        assert set(pool.map(whole_life, range(100))) == {"ran\ncat: /root/x: No such file or directory\n"}
 
 
 def test_what_was_killed_in_the_middle_of_making_or_removing_is_swept(containers: Containers) -> None:
