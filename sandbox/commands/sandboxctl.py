@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import agents, bases, caches, envs, files, network, place, serving
+from sandbox.commands import agents, bases, caches, envs, files, network, place, serving, sessions
 from sandbox.commands.failures import tell
 
 
@@ -66,3 +66,4 @@ main.add_command(network.policy)
 main.add_command(network.egress)
 main.add_command(network.learn)
 main.add_command(serving.serve)
+main.add_command(sessions.session)

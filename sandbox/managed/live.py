@@ -63,6 +63,11 @@ class Live:
                 )
             return self._containers
 
+    @property
+    def starter_pid(self) -> int:
+        """The process that containers' processes are children of; 0 when there is none."""
+        return self._starter.pid if self._starter is not None else 0
+
     def begin(self, session_id: str, work: Callable[[], None]) -> None:
         """Do ``work`` for the session on a thread of its own; once more afterwards when it is at it already."""
         with self._guard:
@@ -99,6 +104,11 @@ class Live:
     @contextmanager
     def using(self, session_id: str) -> Iterator[None]:
         """The session's processes are needed for the block."""
+        if not self._lasting:
+            # A server beside us does not know otherwise, and would stop what it finds idle.
+            with self.locks.sharing(_used(session_id)):
+                yield
+            return
         with self._guard:
             self._users[session_id] = self._users.get(session_id, 0) + 1
             self._idle_since.pop(session_id, None)
@@ -110,7 +120,7 @@ class Live:
                 if not self._users[session_id]:
                     del self._users[session_id]
                     self._idle_since[session_id] = time.monotonic()
-                    if self._lasting and self._reaper is None and not self.stopping.is_set():
+                    if self._reaper is None and not self.stopping.is_set():
                         self._reaper = threading.Thread(target=self._reap, name="idle sessions", daemon=True)
                         self._reaper.start()
                     if self.idle_s < 1:
@@ -155,8 +165,15 @@ class Live:
 
     def _stop_idle(self, session_id: str) -> None:
         # A turn has this lock, and a command that begins now starts the processes again.
-        with self.locks.holding(session_id) as ours:
-            if not ours or session_id in self._users:
+        with (
+            self.locks.holding(session_id) as ours,
+            self.locks.holding(_used(session_id)) as unused,
+        ):
+            if not ours or not unused:
+                with self._guard:
+                    self._idle_since.setdefault(session_id, time.monotonic())
+                return
+            if session_id in self._users:
                 return
             self.forget(session_id)
             with suppress(Failure):
@@ -181,3 +198,8 @@ class Live:
         if self._starter is not None:
             self._starter.close()
         self.locks.close()
+
+
+def _used(session_id: str) -> str:
+    """The lock that commands share which use a session without serving."""
+    return f"{session_id}/used"

@@ -49,6 +49,17 @@ class Locks:
                     self._held.discard(place)
                     fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
 
+    @contextmanager
+    def sharing(self, identifier: str) -> Iterator[None]:
+        """Nobody else gets the lock on ``identifier`` for the block, but everybody may share it. For processes that do
+        so once at a time."""
+        place = _place(identifier)
+        fcntl.lockf(self._fd, fcntl.LOCK_SH, 1, place)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
+
     def _take(self, place: int) -> bool:
         with self._guard:
             if place in self._held:

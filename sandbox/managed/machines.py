@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from netpolicy.policy import Opening
 from sandbox import blocklists, networks
 from sandbox.containers.directory import NoContainerError
-from sandbox.containers.execution import StoppedError
+from sandbox.containers.execution import Exec, StoppedError
 from sandbox.containers.spec import Completed, ContainerSpec
 from sandbox.environment import Environment
 from sandbox.errors import Failure, InputError
@@ -164,26 +164,44 @@ def run(
 ) -> Completed:
     """Run a command in the session beside its turns. Refused when it can't be."""
     record = usable(service, identifier)
+    with service.live.using(identifier), _refusing(identifier):
+        return _with_container(
+            service,
+            record,
+            lambda: service.live.containers.run(
+                identifier,
+                command,
+                environment=environment,
+                workdir=workdir,
+                given=stdin,
+                timeout_s=timeout_s,
+            ),
+        )
+
+
+@contextmanager
+def began(service: Service, identifier: str, begin: Callable[[], Exec]) -> Iterator[Exec]:
+    """A command that ``begin`` begins in the session, for the block; killed if it has not ended by then. Refused as
+    by `run`."""
+    record = usable(service, identifier)
     with service.live.using(identifier):
-        try:
-            return _with_container(
-                service,
-                record,
-                lambda: service.live.containers.run(
-                    identifier,
-                    command,
-                    environment=environment,
-                    workdir=workdir,
-                    given=stdin,
-                    timeout_s=timeout_s,
-                ),
-            )
-        except StoppedError as error:
-            raise conflict(f"The session {identifier} was stopped: {error}") from error
-        except InputError as error:
-            raise invalid(told(error)) from error
-        except (Failure, StartError) as error:
-            raise Refused("api_error", told(error)) from error
+        with _refusing(identifier):
+            running = _with_container(service, record, begin)
+        with running:
+            yield running
+
+
+@contextmanager
+def _refusing(identifier: str) -> Iterator[None]:
+    """The engine's failures, as the API tells them."""
+    try:
+        yield
+    except StoppedError as error:
+        raise conflict(f"The session {identifier} was stopped: {error}") from error
+    except InputError as error:
+        raise invalid(told(error)) from error
+    except (Failure, StartError) as error:
+        raise Refused("api_error", told(error)) from error
 
 
 def usable(service: Service, identifier: str) -> Record:

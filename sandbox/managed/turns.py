@@ -16,7 +16,7 @@ from sandbox.managed.service import Service
 from sandbox.managed.shell import INTERRUPTED, Said
 
 DIED = "The process that ran this turn died. What it ran was ended, and is not run again."
-STOPPED = "The server was stopped during this turn. What it ran was ended, and is not run again."
+STOPPED = "The process that ran this turn was stopped. What it ran was ended, and is not run again."
 OFF = "bash is not enabled for this agent."
 DENIED = "The user denied this call."
 _NO_TOKENS = {
