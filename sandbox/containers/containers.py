@@ -186,6 +186,14 @@ class Containers:
                     resources.drop(place, new)
                 raise SetupError(str(told).removeprefix("failed "), hint="use another path")
 
+    def attach_all(self, id_: str, wanted: Sequence[tuple[str, str, str]]) -> None:
+        """As `attach`, each (name, source, target), in a container that does not run: what is in their way there shows
+        when it is started."""
+        place = self._place(id_)
+        new = [(Attachment(name, target), source) for name, source, target in wanted]
+        with resources.changing(place):
+            resources.add_all(place, new)
+
     def detach(self, id_: str, name: str) -> None:
         """Take an attached file away again; nothing happens when there is none by that name."""
         place = self._place(id_)

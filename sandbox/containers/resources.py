@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sandbox.containers.directory import Place, absent, read_attached, write_attached
@@ -42,19 +42,29 @@ def add(place: Place, new: Attachment, source: str) -> bool:
 
     To be called while `changing`. InputError when its name or its target is another's, or the file can't be read.
     """
-    check(*new)
-    listed = read_attached(place)
-    if new in listed:
+    if new in read_attached(place):
         return False
-    for each in listed:
-        if each.name == new.name or each.target == new.target:
+    add_all(place, ((new, source),))
+    return True
+
+
+def add_all(place: Place, wanted: Sequence[tuple[Attachment, str]]) -> None:
+    """As `add`, each with its source; the list is written once. Nothing is listed when one can't be."""
+    listed = list(read_attached(place))
+    names = {each.name: each for each in listed}
+    targets = {each.target: each for each in listed}
+    for new, source in wanted:
+        check(*new)
+        other = names.get(new.name) or targets.get(new.target)
+        if other is not None:
             raise InputError(
-                f"{new.name} can't be attached at {new.target}: {each.name} is at {each.target}",
+                f"{new.name} can't be attached at {new.target}: {other.name} is at {other.target}",
                 hint="use another path, or detach that one first",
             )
-    _take(source, f"{place.path}/resources/{new.name}")
-    write_attached(place, (*listed, new))
-    return True
+        _take(source, f"{place.path}/resources/{new.name}")
+        names[new.name] = targets[new.target] = new
+        listed.append(new)
+    write_attached(place, tuple(listed))
 
 
 def drop(place: Place, attachment: Attachment) -> None:

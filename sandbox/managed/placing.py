@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from netpolicy.credentials import Credential, repository, with_ports
@@ -17,7 +17,7 @@ from netpolicy.errors import InputError as PolicyError
 from netpolicy.policy import Policy
 from sandbox.containers.directory import NoContainerError
 from sandbox.containers.spec import ContainerSpec, Repository
-from sandbox.errors import Failure, InputError
+from sandbox.errors import Failure, InputError, SetupError
 from sandbox.managed import cloning, files, mountpaths, resources, rewrites
 from sandbox.managed.cloning import Failed
 from sandbox.managed.database import Document
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sandbox.containers.containers import Containers
 
 _AT_ONCE = 4
+# What a session produced is open while it is taken.
+_MOST_SOURCES = 100
 _PREFIX = "clone-"
 # What a session with the machine's own files finds of the machine.
 _SHOWN = ("/usr/bin", "/usr/local/bin")
@@ -75,14 +77,24 @@ def place(
 
 def _attach_all(service: Service, containers: "Containers", planned: Planned) -> None:
     placed = [item for item in planned.items if item.document["type"] == FILE]
-    # Whether a file can stand where the session's own files may be in its way shows only where they are mounted.
-    elsewhere = any(not mountpaths.is_upload(item.document["mount_path"]) for item in placed)
-    if elsewhere:
-        containers.start(planned.session_id)
-    for item in placed:
-        attach(service, containers, planned.session_id, item)
-    if elsewhere:
-        containers.stop(planned.session_id)
+    try:
+        for first in range(0, len(placed), _MOST_SOURCES):
+            with ExitStack() as stack:
+                wanted = [
+                    (
+                        item.document["id"],
+                        stack.enter_context(files.content_path(service, item.source)),
+                        item.document["mount_path"],
+                    )
+                    for item in placed[first : first + _MOST_SOURCES]
+                ]
+                containers.attach_all(planned.session_id, wanted)
+        # Whether something of the session's own is in their way shows only where they are mounted.
+        if any(not mountpaths.is_upload(item.document["mount_path"]) for item in placed):
+            containers.start(planned.session_id)
+            containers.stop(planned.session_id)
+    except SetupError as error:
+        raise invalid(f"resources: a mount_path can't be used: {error}") from error
 
 
 def attach(service: Service, containers: "Containers", session_id: str, item: Item) -> None:

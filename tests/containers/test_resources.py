@@ -175,3 +175,16 @@ def test_paths_that_are_refused(target: str) -> None:
 
 def test_a_path_that_is_taken() -> None:
     check("name", "/a b/ü")
+
+
+def test_many_files_are_attached_before_it_runs(containers: Containers, container: str, source: str) -> None:
+    wanted = [(f"f{number}", source, f"/data/{number}") for number in range(50)]
+    containers.attach_all(container, wanted)
+    assert said(containers, "cat /data/* | wc -l") == "50\n"
+    containers.stop(container)
+    with pytest.raises(InputError, match="f1 is at /data/1"):
+        containers.attach_all(container, [("new", source, "/new"), ("f1", source, "/data/1")])
+    assert len(containers.attached(container)) == 50
+    containers.attach_all(container, [("new", source, "/usr/share")])
+    with pytest.raises(SetupError, match="/usr/share"):
+        containers.start(container)
