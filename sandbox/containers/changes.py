@@ -4,18 +4,24 @@ overlayfs marks what is gone with a whiteout (a character device 0:0, or an empt
 directory that stands in another's place as opaque; in a user namespace its attributes are called ``user.overlay.…``.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
+from sandbox import syscalls as sys_
 from sandbox.containers.spec import Change
+from sandbox.inroot import Opened
 from sandbox.operations import Operation, Overlay
 
 _DEEPEST = 200
 # With the directory that it is kept in, and a name below it, a path has to stay within 4096 bytes.
 _LONGEST = 3000
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOVED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EAGAIN, errno.EXDEV)
 _OWN_MOUNTS = ("/proc", "/sys", "/dev")
 
 
@@ -45,16 +51,43 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def changes(upper: str, seen: View, limit: int) -> tuple[Change, ...]:
-    """What stands in ``upper``, by path, no more than ``limit``, and nothing below _DEEPEST directories."""
-    return tuple(islice(_directory(upper, "/", seen, seen.lowers.get("/", ()), False), limit))
+    """What stands in ``upper``, by path, no more than ``limit``, and nothing below _DEEPEST directories. The session
+    may be at work meanwhile: nothing in ``upper`` is followed."""
+    with Opened(os.open(upper, _FOLDER)) as top:
+        return tuple(islice(_directory(top.fd, "/", seen, seen.lowers.get("/", ()), False), limit))
 
 
-def _directory(upper: str, path: str, seen: View, lowers: tuple[str, ...], opaque: bool) -> Iterator[Change]:
+class _Entry(NamedTuple):
+    """What stands by a name in the upper directory. ``marks``: those of overlayfs that it has."""
+
+    status: os.stat_result
+    marks: tuple[str, ...]
+
+
+def _entries(top: int, path: str) -> dict[str, _Entry]:
+    """What stands in the directory ``path`` below ``top``; nothing when the session put something else there."""
+    try:
+        fd = sys_.openat2(top, f".{path}", _FOLDER, resolve=sys_.RESOLVE_BENEATH | sys_.RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno in _MOVED:
+            return {}
+        raise
+    found = {}
+    with Opened(fd), os.scandir(fd) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                where = f"/proc/self/fd/{fd}/{entry.name}"
+                marks = tuple(mark for mark in ("opaque", "whiteout") if _marked(where, mark))
+                found[entry.name] = _Entry(status, marks)
+    return found
+
+
+def _directory(top: int, path: str, seen: View, lowers: tuple[str, ...], opaque: bool) -> Iterator[Change]:
     """The changes below the directory ``path``; ``opaque``: nothing of the layers below shows through."""
     if path.count("/") > _DEEPEST or len(os.fsencode(path)) > _LONGEST:
         return
-    with os.scandir(upper + path) as found_entries:
-        entries = {entry.name: entry for entry in found_entries}
+    entries = _entries(top, path)
     names = set(entries)
     if opaque:
         names.update(_names(lowers))
@@ -66,33 +99,33 @@ def _directory(upper: str, path: str, seen: View, lowers: tuple[str, ...], opaqu
             if _below(lowers, name):
                 yield Change("D", where)
             continue
-        found = entries[name].stat(follow_symlinks=False)
+        found = entries[name]
         if where in seen.lowers:
-            yield from _directory(upper, where, seen, seen.lowers[where], False)
+            yield from _directory(top, where, seen, seen.lowers[where], False)
             continue
         below = _below(lowers, name)
-        if _is_whiteout(upper + where, found):
+        if _is_whiteout(found.status, found.marks):
             if below:
                 yield Change("D", where)
-        elif stat.S_ISDIR(found.st_mode):
-            yield from _changed_directory(upper, where, seen, below, found)
+        elif stat.S_ISDIR(found.status.st_mode):
+            yield from _changed_directory(top, where, seen, below, found)
         else:
             yield Change("C" if below else "A", where)
 
 
 def _changed_directory(
-    upper: str, where: str, seen: View, below: tuple[str, ...], found: os.stat_result
+    top: int, where: str, seen: View, below: tuple[str, ...], found: _Entry
 ) -> Iterator[Change]:
-    opaque = _marked(upper + where, "opaque")
+    opaque = "opaque" in found.marks
     before = os.lstat(below[0]) if below else None
     if before is None or not stat.S_ISDIR(before.st_mode):
         if before is not None or where not in seen.made:
             yield Change("A" if before is None else "C", where)
-        yield from _directory(upper, where, seen, (), False)
+        yield from _directory(top, where, seen, (), False)
         return
-    if opaque or _rights(before) != _rights(found):
+    if opaque or _rights(before) != _rights(found.status):
         yield Change("C", where)
-    yield from _directory(upper, where, seen, below, opaque)
+    yield from _directory(top, where, seen, below, opaque)
 
 
 def _rights(found: os.stat_result) -> tuple[int, int, int]:
@@ -108,7 +141,7 @@ def _below(lowers: tuple[str, ...], name: str) -> tuple[str, ...]:
             status = os.lstat(path)
         except OSError:
             continue
-        if _is_whiteout(path, status):
+        if _is_whiteout(status, ("whiteout",) if _marked(path, "whiteout") else ()):
             break
         if not stat.S_ISDIR(status.st_mode):
             return tuple(found) or (path,)
@@ -128,10 +161,10 @@ def _names(lowers: tuple[str, ...]) -> set[str]:
     return found
 
 
-def _is_whiteout(path: str, status: os.stat_result) -> bool:
+def _is_whiteout(status: os.stat_result, marks: tuple[str, ...]) -> bool:
     if stat.S_ISCHR(status.st_mode):
         return status.st_rdev == 0
-    return stat.S_ISREG(status.st_mode) and status.st_size == 0 and _marked(path, "whiteout")
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0 and "whiteout" in marks
 
 
 def _marked(path: str, name: str) -> bool:

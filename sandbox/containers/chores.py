@@ -5,7 +5,9 @@ That runs in a process of its own, as the user 0 of the container's ids, follows
 plain value with descriptors.
 """
 
+import errno
 import os
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,23 @@ from sandbox.removal import remove_own
 
 Work = Callable[[], tuple[Any, tuple[int, ...]]]
 Chore = Callable[[Place, tuple[Any, ...]], Work]
+# What a session that made millions of files can take of the machine by being looked at.
+_MEMORY = 1 << 30
+
+
+def bounded(work: Work) -> Work:
+    """``work`` with a limit on the memory of its process; OSError when that is not enough."""
+
+    def within() -> tuple[Any, tuple[int, ...]]:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        limit = _MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+        try:
+            return work()
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, "the container left more files than can be looked at") from error
+
+    return within
 
 
 def _remove(_place: Place, values: tuple[Any, ...]) -> Work:
@@ -39,14 +58,14 @@ def _changes(place: Place, values: tuple[Any, ...]) -> Work:
     def work() -> tuple[Any, tuple[int, ...]]:
         return [tuple(each) for each in changes.changes(f"{place.path}/upper", view, limit)], ()
 
-    return work
+    return bounded(work)
 
 
 def _disk(place: Place, _values: tuple[Any, ...]) -> Work:
     def work() -> tuple[Any, tuple[int, ...]]:
         return usage.disk(*(f"{place.path}/{name}" for name in ("upper", "outputs", "repositories"))), ()
 
-    return work
+    return bounded(work)
 
 
 def _outputs(place: Place, values: tuple[Any, ...]) -> Work:
@@ -55,7 +74,7 @@ def _outputs(place: Place, values: tuple[Any, ...]) -> Work:
     def work() -> tuple[Any, tuple[int, ...]]:
         return [tuple(each) for each in outputs.listed(f"{place.path}/outputs", limit)], ()
 
-    return work
+    return bounded(work)
 
 
 def _open_output(place: Place, values: tuple[Any, ...]) -> Work:

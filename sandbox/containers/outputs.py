@@ -1,9 +1,12 @@
 """What stands in a container's outputs: listed and opened without following anything that a session made."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import suppress
+from itertools import count, islice, takewhile
+from operator import itemgetter
 
 from sandbox import syscalls as sys_
 from sandbox.containers.spec import Output
@@ -12,36 +15,39 @@ from sandbox.inroot import Opened
 _RESOLVE = sys_.RESOLVE_BENEATH | sys_.RESOLVE_NO_SYMLINKS
 _DEEPEST = 100
 _LONGEST = 4000
+# So many entries are looked at: a session can make more than this process has memory for.
+_MOST = 100_000
+_MOVED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EAGAIN)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def listed(folder: str, limit: int) -> tuple[Output, ...]:
     """The plain files below the directory ``folder``, no more than ``limit``, by path, and none below _DEEPEST
-    directories. PermissionError where the session closed a directory to its owner."""
+    directories, or among what is found after the first _MOST. PermissionError where the session closed a directory to
+    its owner."""
     with Opened(os.open(folder, _FOLDER)) as top:
-        return tuple(islice(_below(top.fd, ""), limit))
+        return tuple(islice(_below(top.fd, "", count()), limit))
 
 
-def _below(top: int, path: str) -> Iterator[Output]:
+def _below(top: int, path: str, seen: Iterator[int]) -> Iterator[Output]:
     try:
         fd = sys_.openat2(top, path or ".", _FOLDER, resolve=_RESOLVE)
-    except (FileNotFoundError, NotADirectoryError):
-        # The session removed it, or put something else there.
-        return
-    with Opened(fd):
-        names = sorted(os.listdir(fd))
-        found = []
-        for name in names:
-            try:
-                found.append((name, os.stat(name, dir_fd=fd, follow_symlinks=False)))
-            except FileNotFoundError:
-                continue
-    for name, status in found:
+    except OSError as error:
+        # The session removed it, put something else there, or moves things about.
+        if error.errno in _MOVED:
+            return
+        raise
+    found = []
+    with Opened(fd), os.scandir(fd) as entries:
+        for entry in takewhile(lambda _: next(seen) < _MOST, entries):
+            with suppress(FileNotFoundError):
+                found.append((entry.name, entry.stat(follow_symlinks=False)))
+    for name, status in sorted(found, key=itemgetter(0)):
         where = f"{path}/{name}" if path else name
         if where.count("/") > _DEEPEST or len(os.fsencode(where)) > _LONGEST:
             continue
         if stat.S_ISDIR(status.st_mode):
-            yield from _below(top, where)
+            yield from _below(top, where, seen)
         elif stat.S_ISREG(status.st_mode):
             identity = (status.st_dev, status.st_ino, status.st_ctime_ns)
             yield Output(where, status.st_size, status.st_mtime_ns, identity)

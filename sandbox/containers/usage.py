@@ -78,12 +78,12 @@ def disk(*trees: str) -> int:
 
 def _disk(folder: int, seen: set[tuple[int, int]], depth: int) -> int:
     total = 0
-    with Opened(folder):
-        for name in os.listdir(folder):
+    with Opened(folder), os.scandir(folder) as entries:
+        for entry in entries:
             try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                status = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode) and depth < _DEEPEST:
-                    total += _disk(os.open(name, _FOLDER, dir_fd=folder), seen, depth + 1)
+                    total += _disk(os.open(entry.name, _FOLDER, dir_fd=folder), seen, depth + 1)
                 elif status.st_nlink > 1:
                     if (status.st_dev, status.st_ino) in seen:
                         continue

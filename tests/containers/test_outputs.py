@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.containers import chores, outputs
 from sandbox.containers.containers import Containers
+from sandbox.errors import SetupError
+from sandbox.idmap import IdMap
+from sandbox.removal import as_owner
 from tests.containers.test_containers import said
 
 
@@ -75,3 +79,22 @@ def test_a_great_many_and_great_depths_are_cut(containers: Containers, container
     assert [each.path for each in containers.outputs(container, limit=2)] == ["1", "2"]
     assert len(containers.outputs(container)) == 3
     assert os.getcwd()
+
+
+def test_of_a_flood_of_files_no_more_is_looked_at_than_there_is_memory_for(
+    containers: Containers, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(containers, "cd /mnt/session/outputs; mkdir a b; touch $(seq 50); touch a/$(seq 9) b/x")
+    monkeypatch.setattr(outputs, "_MOST", 20)
+    assert len(containers.outputs(container)) < 20
+    monkeypatch.undo()
+    assert len(containers.outputs(container)) > 50
+
+
+def test_who_looks_at_a_containers_files_takes_a_limited_memory(ids: IdMap) -> None:
+    def work(size: int) -> None:
+        chores.bounded(lambda: (len(bytearray(size)), ()))()
+
+    as_owner(ids, lambda: work(1 << 20))
+    with pytest.raises(SetupError, match="more files than can be looked at"):
+        as_owner(ids, lambda: work(2 << 30))

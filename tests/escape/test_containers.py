@@ -6,6 +6,8 @@ import json
 import os
 import select
 import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sandbox.containers.containers import Containers
@@ -207,3 +209,46 @@ def test_a_mounted_directory_of_the_hosts_shows_nothing_of_other_sessions(
     assert said == f"1\n/around/{data.name}:\n\n/itself:\n"
     done = sandbox.run("--workspace", str(data.parent), "--", "true")
     assert (done.code, "data directory" in done.err) == (2, True), done
+
+
+# renameat2(2), RENAME_EXCHANGE: the name is now a directory and now a link to one of the host's.
+SWAP = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+os.chdir({folder!r})
+os.mkdir('swapped'); os.mkdir('swapped/own'); os.symlink({secret!r}, 'link'); open('swapped/plain', 'w')
+print('ready', flush=True)
+exchange = 316 if os.uname().machine == 'x86_64' else 276
+while libc.syscall(exchange, -100, b'swapped', -100, b'link', 2) == 0: pass
+"""
+
+
+def test_the_host_is_not_led_astray_while_it_looks_at_what_a_container_left(
+    containers: Containers, container: str, data_dir: Path
+) -> None:
+    secret = data_dir / "astray"
+    (secret / "own").mkdir(parents=True, exist_ok=True)
+    (secret / "own/canary").write_text("canary")
+    seen = {"diff": set[str](), "outputs": set[str]()}
+    for folder, places in (("/root", seen["diff"]), ("/mnt/session/outputs", seen["outputs"])):
+        script = SWAP.format(folder=folder, secret=str(secret))
+        read, write = pipe()
+        with (
+            open(read, "rb") as out,
+            open(write, "wb") as end,
+            containers.exec(container, [PYTHON, "-Ic", script], given=Given(stdout=write)),
+        ):
+            end.close()
+            assert out.readline() == b"ready\n"
+            for _ in range(60):
+                if folder == "/root":
+                    places.update(each.path.removeprefix("/root/") for each in containers.diff(container))
+                else:
+                    places.update(each.path for each in containers.outputs(container))
+                    with suppress(FileNotFoundError):
+                        os.close(containers.open_output(container, "swapped/own/canary"))
+                        places.add("opened")
+                assert containers.stats(container).disk < 100_000
+    assert "swapped/plain" in seen["diff"] and "swapped/plain" in seen["outputs"]
+    found = {path for paths in seen.values() for path in paths if "canary" in path or path == "opened"}
+    assert not found
