@@ -21,6 +21,7 @@ OLDEST_KERNEL = (5, 12)
 RANGE = 65535
 GIB = 1 << 30
 ENOUGH_BYTES = 5 * GIB
+ENOUGH_DESCRIPTORS = 4_096
 
 
 class Finding(NamedTuple):
@@ -65,6 +66,7 @@ def judge(seen: Seen) -> list[Finding]:
         _mmdebstrap(seen),
         _keyring(seen),
         _space(seen),
+        _descriptors(seen),
     ]
 
 
@@ -289,6 +291,19 @@ def _space(seen: Seen) -> Finding:
         return Finding(name, OK, detail, why)
     without = "name a directory on a larger disk with --data, or free some space"
     return Finding(name, DEGRADED, detail, why, "", without)
+
+
+def _descriptors(seen: Seen) -> Finding:
+    name, why = (
+        "open files",
+        "a session's proxy has two for each connection; more connections wait for their turn",
+    )
+    if seen.descriptors < 0 or seen.descriptors >= ENOUGH_DESCRIPTORS:
+        return Finding(name, OK, "enough for thousands of connections at once", why)
+    detail = f"at most {seen.descriptors} in a process, for half as many connections"
+    remedy = _root('echo "* hard nofile 65536" >>/etc/security/limits.d/60-sandboxsh.conf')
+    without = f"{_ASK}; it counts from the next login on"
+    return Finding(name, DEGRADED, detail, why, remedy, without)
 
 
 def _worked(seen: Seen, step: str) -> bool:

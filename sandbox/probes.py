@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -31,7 +32,8 @@ _ALLOW_ALL = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
 
 class Seen(NamedTuple):
     """What was found. In `tried`, each name stands with what went wrong, empty when it worked; a name is
-    absent when nothing could be tried because an earlier step failed."""
+    absent when nothing could be tried because an earlier step failed. `descriptors`: the hard limit of open files,
+    -1 for none."""
 
     user: str
     ids: HostIds
@@ -45,6 +47,7 @@ class Seen(NamedTuple):
     data: str
     data_problem: str
     free_bytes: int
+    descriptors: int
 
 
 def look(data: str) -> Seen:
@@ -67,6 +70,7 @@ def look(data: str) -> Seen:
         data=data,
         data_problem=problem,
         free_bytes=space.f_bavail * space.f_frsize,
+        descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
 
 

@@ -44,6 +44,7 @@ GOOD = Seen(
     data="/home/ada/data",
     data_problem="",
     free_bytes=50 << 30,
+    descriptors=1 << 20,
 )
 ROOT = GOOD._replace(user="root", ids=IDS._replace(uid=0, gid=0, subuid=None, subgid=None))
 
@@ -161,6 +162,7 @@ def test_a_good_machine_has_nothing_to_mend(seen: Seen) -> None:
             "debian-archive-keyring",
         ),
         (GOOD._replace(free_bytes=1 << 30), "disk space", DEGRADED, "1.0 GiB free", ""),
+        (GOOD._replace(descriptors=1024), "open files", DEGRADED, "at most 1024", "* hard nofile 65536"),
     ],
 )
 def test_each_lack_is_found_with_its_remedy(
@@ -200,6 +202,7 @@ def test_what_could_not_be_tried_is_never_taken_for_good() -> None:
         "mmdebstrap",
         "Debian's keyring",
         "disk space",
+        "open files",
     }
     assert not can_run(findings)
 
@@ -215,6 +218,11 @@ def test_the_apparmor_remedy_is_a_line_that_a_shell_reads_as_a_profile() -> None
         "include <tunables/global>",
         'profile sandboxsh "/usr/bin/python3.11" flags=(unconfined) { userns, }',
     ]
+
+
+def test_no_limit_on_open_files_is_none_to_mend() -> None:
+    for descriptors in (-1, 20_000):
+        assert finding(GOOD._replace(descriptors=descriptors), "open files").status == OK
 
 
 def test_colour_changes_nothing_but_the_colour() -> None:
