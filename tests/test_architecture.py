@@ -144,6 +144,7 @@ TESTED_ELSEWHERE = {
     "sandbox.managed.service": "under every request of tests/emulator",
     "sandbox.managed.session_agents": "with sessions, in tests/emulator/test_sessions.py",
     "sandbox.managed.shell": "under the turns of tests/emulator/test_turns.py",
+    "sandbox.managed.resetting": "with all that goes, in tests/emulator/test_state.py",
     "sandbox.managed.toolsets": "with agents, in tests/emulator/test_agents.py",
     "sandbox.process1": "whole sessions, in tests/sessions",
     "sandbox.restrict": "whole sessions, in tests/sessions",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import agents, bases, caches, envs, files, network, place, serving, sessions
+from sandbox.commands import agents, bases, caches, envs, files, network, place, serving, sessions, states
 from sandbox.commands.failures import tell
 
 
@@ -67,3 +67,4 @@ main.add_command(network.egress)
 main.add_command(network.learn)
 main.add_command(serving.serve)
 main.add_command(sessions.session)
+main.add_command(states.state)

@@ -27,6 +27,9 @@ _PORT = 8788
     help="Repositories whose URL begins with URL are really at REMOTE, a URL or a directory. Several are possible.",
 )
 @click.option("--rewrite-ca", metavar="FILE", help="The authorities (PEM) that vouch for the remotes.")
+@click.option(
+    "--allow-reset", is_flag=True, help="Let POST /sandbox/reset remove everything there is, for tests."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
@@ -37,6 +40,7 @@ def serve(
     data: str | None,
     rewrites: tuple[str, ...],
     rewrite_ca: str | None,
+    allow_reset: bool,
     verbose: bool,
 ) -> None:
     """Serve the Managed Agents API, so that its clients work with only their base URL changed.
@@ -58,7 +62,14 @@ def serve(
     listener = server.bind(host, port)
     authorities = _read(rewrite_ca) if rewrite_ca else b""
     passing.sweep(place.data, place.ids)
-    service = open_service(place.data, place.ids, rewrites=rewrites, rewrites_ca=authorities, lasting=True)
+    service = open_service(
+        place.data,
+        place.ids,
+        rewrites=rewrites,
+        rewrites_ca=authorities,
+        lasting=True,
+        resettable=allow_reset,
+    )
     if not server.is_loopback(host):
         click.echo(
             f"sandboxctl: WARNING: {host} can be reached from other machines, without encryption. "

@@ -16,6 +16,7 @@ from sandbox.emulator.routes import (
     files,
     resources,
     sessions,
+    state,
     vaults,
 )
 from sandbox.managed.failures import Refused
@@ -31,6 +32,7 @@ ROUTERS = (
     events.router,
     commands.router,
     vaults.router,
+    state.router,
 )
 
 

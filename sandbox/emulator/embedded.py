@@ -64,7 +64,13 @@ class Emulator:
             self._passing = passing.make(data)
         folder = self._passing.path if self._passing else None
         service = open_service(
-            data, ids, folder, rewrites=self.rewrites, rewrites_ca=self.rewrites_ca, lasting=True
+            data,
+            ids,
+            folder,
+            rewrites=self.rewrites,
+            rewrites_ca=self.rewrites_ca,
+            lasting=True,
+            resettable=not self.keep,
         )
         server = self._server = Server(service, Door())
         self._thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)

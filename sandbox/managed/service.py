@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 class Service(NamedTuple):
     """One data directory being served. ``folder``: where its records and files are. ``live``: what runs of it in this
-    process. ``rewrites``: where repositories really are."""
+    process. ``rewrites``: where repositories really are. ``resettable``: whether a request may remove everything."""
 
     data: str
     ids: IdMap
@@ -30,6 +30,7 @@ class Service(NamedTuple):
     builder: Builder
     live: Live
     rewrites: tuple[Rewrite, ...] = ()
+    resettable: bool = False
 
     def close(self) -> None:
         """End what was begun here and let go of the records."""
@@ -46,6 +47,7 @@ def open_service(
     rewrites: Sequence[str] = (),
     rewrites_ca: bytes = b"",
     lasting: bool = False,
+    resettable: bool = False,
 ) -> Service:
     """The records of ``data``, or those of ``folder`` where they are kept apart; made when they are missing.
 
@@ -64,7 +66,7 @@ def open_service(
     builder = Builder(Place(data, ids, place), database)
     live = Live(data, ids, place, database, lasting=lasting)
     found = read_rewrites(place, rewrites, rewrites_ca)
-    service = Service(data, ids, place, database, secrets, builder, live, found)
+    service = Service(data, ids, place, database, secrets, builder, live, found, resettable)
     live.credentials = lambda session_id: _credentials(service, session_id)
     return service
 
