@@ -21,6 +21,7 @@ from sandbox import removal, restrict
 from sandbox.channel import hear, say
 from sandbox.containers import chores, keeper, requests
 from sandbox.containers.requests import Request
+from sandbox.descriptors import close_all_but
 
 _GRACE_S = 5.0
 
@@ -83,6 +84,8 @@ def _fork(message: tuple[str, tuple[int, ...]], children: set[int]) -> int:
         restrict.die_with_parent()
         if os.getppid() != starter:
             os._exit(1)
+        # Not the channel above all: whoever asks must see it end with the starter.
+        close_all_but((0, 1, 2, *message[1]))
         _obey(*message)
     for fd in message[1]:
         os.close(fd)
