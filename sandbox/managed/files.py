@@ -6,6 +6,7 @@ a rename inside the transaction that makes its record, and goes after the one th
 leaves a content without a record, which `sweep` removes.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -56,7 +57,7 @@ class Upload:
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Add ``data``. Refused when the file becomes too large; HostError when there is no room for it."""
+        """Add ``data``. Refused when the file becomes too large, or there is no room for it."""
         self._size += len(data)
         if self._size > LARGEST:
             raise Refused("request_too_large", f"The file is larger than {LARGEST >> 20} MiB.")
@@ -345,8 +346,15 @@ def _path(service: Service, file_id: str) -> str:
     return os.path.join(service.folder, "files", file_id)
 
 
-def _unwritable(service: Service, error: OSError) -> HostError:
+def _unwritable(service: Service, error: OSError) -> Exception:
+    """What is told when a file can't be written: no room is the caller's to make, as on the hosted service."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return invalid(
+            f"There is no room for the file in {service.folder}: {error.strerror}.",
+            code="storage_quota_exceeded",
+            hint="Delete files, or free some space.",
+        )
     return HostError(
         f"a file can't be written in {service.folder}: {error.strerror}",
-        hint="free some space, or name another data directory with --data",
+        hint="make it writable, or name another data directory with --data",
     )

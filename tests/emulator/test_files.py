@@ -7,6 +7,8 @@ import fcntl
 import io
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from sandbox.emulator.embedded import Emulator
 from sandbox.idmap import choose, read_host_ids
 from sandbox.managed import files
 from sandbox.managed.service import Service, open_service
+from tests.capabilities import need
 
 HEADERS = {"x-api-key": "k"}
 
@@ -255,6 +258,37 @@ def test_a_file_that_is_too_large_is_refused(
     assert caught.value.status_code == 413
     assert caught.value.type == "request_too_large"
     assert len(contents(empty_data_dir)) == 1
+
+
+def test_a_file_that_finds_no_room_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    """On a file system of 1 MiB, mounted in namespaces of the test's own."""
+    need("user-namespaces")
+    script = """
+import os, sys
+from sandbox.idmap import choose, read_host_ids
+from sandbox.managed import files
+from sandbox.managed.failures import Refused
+from sandbox.managed.service import open_service
+service = open_service(sys.argv[1], choose(read_host_ids(), None))
+os.mkdir(sys.argv[1] + "/managed/files")
+os.system("mount -t tmpfs -o size=1m none " + sys.argv[1] + "/managed/files")
+with files.Upload(service) as upload:
+    upload.write(bytes(1 << 19))
+    upload.finish("fits")
+try:
+    with files.Upload(service) as upload:
+        upload.write(bytes(1 << 20))
+except Refused as refused:
+    print(refused.status, refused.details["error_code"], len(os.listdir(sys.argv[1] + "/managed/files")))
+"""
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "400 storage_quota_exceeded 1\n", done.stderr
 
 
 def test_what_a_killed_process_left_is_swept(service: Service, empty_data_dir: Path) -> None:

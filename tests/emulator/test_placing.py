@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netpolicy.policy import compile_policy
+from netpolicy.policy import Policy, compile_policy
 from sandbox import idmap, paths
 from sandbox.containers.containers import Containers
 from sandbox.containers.spec import ContainerSpec
@@ -54,9 +54,15 @@ def starter() -> Iterator[Starter]:
 
 
 @pytest.fixture
-def service(empty_data_dir: Path, host: GitHost) -> Iterator[Service]:
+def mode() -> str | None:
+    """How the sessions' ids are made; None: the best that this machine allows."""
+    return None
+
+
+@pytest.fixture
+def service(empty_data_dir: Path, host: GitHost, mode: str | None) -> Iterator[Service]:
     host.heard.clear()
-    ids = idmap.choose(idmap.read_host_ids(), None)
+    ids = idmap.choose(idmap.read_host_ids(), mode)
     paths.prepare(str(empty_data_dir), ids)
     rewrite = f"https://git.test=https://127.0.0.1:{host.port}"
     opened = open_service(str(empty_data_dir), ids, rewrites=[rewrite], rewrites_ca=host.ca)
@@ -78,10 +84,12 @@ def containers(service: Service, starter: Starter) -> Iterator[Containers]:
 def make(service: Service, containers: Containers) -> Make:
     """A session's container with resources, as a session's creation makes it."""
 
-    def make(*given: dict[str, Any], session: str = "sesn_1") -> list[dict[str, Any]]:
+    def make(
+        *given: dict[str, Any], session: str = "sesn_1", policy: Policy = SPEC.policy
+    ) -> list[dict[str, Any]]:
         planned = resources.plan(service, session, read(Body, {"resources": list(given)}).resources)
         spec = SPEC._replace(
-            policy=placing.listening(service, SPEC.policy, planned),
+            policy=placing.listening(service, policy, planned),
             repositories=placing.repositories(planned),
         )
         containers.create(session, spec)
@@ -103,6 +111,7 @@ def said(containers: Containers, script: str, session: str = "sesn_1") -> str:
     return done.output.decode()
 
 
+@pytest.mark.parametrize("mode", [None, "single"])
 def test_a_repository_is_cloned_fetched_and_pushed_with_its_token(
     make: Make, containers: Containers, host: GitHost
 ) -> None:
@@ -111,7 +120,7 @@ def test_a_repository_is_cloned_fetched_and_pushed_with_its_token(
     script = """
     cd /workspace/ours; cat hello; git remote get-url origin; git branch --show-current
     git -c user.name=A -c user.email=a@a.test commit --quiet --allow-empty -m second
-    git fetch --quiet; git push --quiet origin HEAD:refs/heads/pushed
+    git fetch --quiet; git push --quiet --force origin HEAD:refs/heads/pushed
     """
     assert said(containers, script) == f"hello from me/ours\n{URL}\nmain\n"
     pushed = git("-C", f"{host.root}/me/ours.git", "log", "-1", "--format=%s", "pushed")
@@ -149,6 +158,33 @@ def test_a_repository_that_is_not_there_is_told_and_the_session_goes_on(
     assert problem["repository_url"] == given["url"]
     assert TOKEN not in str(problem)
     assert said(containers, "ls -A /r; cat /workspace/public/hello") == "hello from me/public\n"
+
+
+def test_a_token_works_where_the_network_is_unrestricted(
+    make: Make, containers: Containers, host: GitHost
+) -> None:
+    assert make(repository(), policy=compile_policy("unrestricted")) == []
+    assert said(containers, f"git ls-remote {URL} main | wc -l") == "1\n"
+    assert host.heard[-1].token == TOKEN
+
+
+def test_a_repository_on_another_port_is_reached(
+    make: Make, containers: Containers, service: Service, host: GitHost
+) -> None:
+    elsewhere = "https://git.test:8443/me/ours"
+    assert service.rewrites
+    rewrite = service.rewrites[0]._replace(url="https://git.test:8443")
+    planned = resources.plan(service, "sesn_1", read(Body, {"resources": [repository(elsewhere)]}).resources)
+    other = service._replace(rewrites=(rewrite,))
+    spec = SPEC._replace(
+        policy=placing.listening(other, SPEC.policy, planned), repositories=placing.repositories(planned)
+    )
+    containers.create("sesn_1", spec)
+    assert placing.place(other, containers, spec, planned) == []
+    resources.record(other, planned)
+    again = containers.with_credentials(placing.credentials(other, "sesn_1"))
+    assert said(again, f"git ls-remote {elsewhere} main | wc -l") == "1\n"
+    assert host.heard[-1].token == TOKEN
 
 
 def test_a_token_is_good_for_its_repository_alone(make: Make, containers: Containers, host: GitHost) -> None:
