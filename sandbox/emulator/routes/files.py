@@ -56,16 +56,17 @@ async def list_all(
     query: Paging,
     scope_id: Annotated[str | None, Query(description="The session whose files are listed.")] = None,
     session_id: Annotated[str | None, Query(description="Older name of scope_id.")] = None,
+    ids: Annotated[list[str] | None, Query(alias="ids[]", description="These, and no paging.")] = None,
 ) -> Response:
     if scope_id is not None and session_id is not None and scope_id != session_id:
         raise invalid("scope_id and session_id name different sessions: give one of them")
     scope = scope_id if scope_id is not None else session_id
-    ids = repeated(request, "ids")
-    if not ids:
+    named = ids or repeated(request, "ids")
+    if not named:
         return page(await run_in_threadpool(outputs.listed, served, query, scope_id=scope))
     if query != query._replace(limit=None, page=None, after_id=None, before_id=None):
         raise invalid("ids: excludes limit, page, after_id and before_id")
-    return page(files.list_named(served, ids, scope_id=scope))
+    return page(files.list_named(served, named, scope_id=scope))
 
 
 @router.get("/{file_id}")
