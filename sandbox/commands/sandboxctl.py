@@ -7,7 +7,19 @@ from typing import Any
 import click
 
 from sandbox import paths
-from sandbox.commands import agents, bases, caches, envs, files, network, place, serving, sessions, states
+from sandbox.commands import (
+    agents,
+    bases,
+    caches,
+    envs,
+    files,
+    network,
+    place,
+    serving,
+    sessions,
+    states,
+    vaults,
+)
 from sandbox.commands.failures import tell
 
 
@@ -68,3 +80,4 @@ main.add_command(network.learn)
 main.add_command(serving.serve)
 main.add_command(sessions.session)
 main.add_command(states.state)
+main.add_command(vaults.vault)
