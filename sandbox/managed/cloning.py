@@ -11,7 +11,8 @@ TIMEOUT_S = 540
 _CHECKOUT_FAILED = 4
 _LONGEST_MESSAGE = 600
 
-# $1: where to clone from; $2: the URL of the origin; $3: branch, commit or nothing; $4: which.
+# $1: where to clone from; $2: the URL of the origin; $3: branch, commit or nothing; $4: which; $5: the directory that
+# stands for the origin in the session, or nothing.
 _SCRIPT = """
 umask 022
 cd /repository || exit 3
@@ -42,6 +43,7 @@ commit)
   ;;
 esac
 [ "$1" = "$2" ] || git remote set-url origin "$2" || failed 3
+[ -z "$5" ] || git config "url.$5.insteadOf" "$2" || failed 3
 """
 # Nothing of the session's, and nobody to ask for a password.
 ENVIRONMENT = {
@@ -59,11 +61,11 @@ class Failed(NamedTuple):
     message: str
 
 
-def command(url: str, source: str, checkout: Document | None) -> tuple[str, ...]:
-    """What clones ``source`` into /repository, with ``url`` as its origin."""
+def command(url: str, source: str, checkout: Document | None, local: str = "") -> tuple[str, ...]:
+    """What clones ``source`` into /repository, with ``url`` as its origin; ``local`` stands for it in the session."""
     kind = "" if checkout is None else checkout["type"]
     which = "" if checkout is None else checkout.get("name") or checkout.get("sha") or ""
-    return ("sh", "-c", _SCRIPT, "clone", source, url, kind, which)
+    return ("sh", "-c", _SCRIPT, "clone", source, url, kind, which, local)
 
 
 def judge(code: int, errors: bytes, *, timed_out: bool) -> Failed | None:

@@ -72,10 +72,7 @@ def made(service: Service, record: Record, planned: Planned) -> Iterator[list[Do
     unfinished(service.database, record.id)
     try:
         spec = _spec(record, environment(record), image)
-        spec = spec._replace(
-            repositories=placing.repositories(planned),
-            policy=placing.listening(service, spec.policy, planned),
-        )
+        spec = placing.prepared(service, spec, planned)
         service.live.containers.create(record.id, spec)
         yield placing.place(service, service.live.containers, spec, planned)
     except BaseException:

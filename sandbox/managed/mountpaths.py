@@ -7,7 +7,8 @@ from sandbox.spec import CA_BUNDLE, OUTPUTS, TRUST_FILE, UPLOADS, WORKSPACE
 
 _LONGEST, _LONGEST_NAME = 1024, 255
 # The kernel's own, and what the session's set-up keeps there.
-_KERNELS = ("/dev", "/proc", "/sys", "/mnt/session/.attached")
+REMOTES = "/mnt/session/remotes"
+_KERNELS = ("/dev", "/proc", "/sys", "/mnt/session/.attached", REMOTES)
 # Without these, as the session made them, names don't resolve, servers aren't trusted, or no program starts.
 _NEEDED = (
     "/etc/group",

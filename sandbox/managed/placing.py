@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from netpolicy.credentials import Credential, repository, with_ports
 from netpolicy.errors import InputError as PolicyError
-from netpolicy.policy import Policy
 from sandbox.containers.directory import NoContainerError
 from sandbox.containers.spec import ContainerSpec, Repository
 from sandbox.errors import Failure, InputError, SetupError
@@ -37,18 +36,34 @@ _PREFIX = "clone-"
 _SHOWN = ("/usr/bin", "/usr/local/bin")
 
 
-def repositories(planned: Planned) -> tuple[Repository, ...]:
-    """The directories that the session's container needs for its repositories."""
-    return tuple(
-        Repository(document["id"], document["mount_path"])
-        for document in planned.documents
-        if document["type"] == REPOSITORY
+def prepared(service: Service, spec: ContainerSpec, planned: Planned) -> ContainerSpec:
+    """``spec`` of a session's container with room for what was planned: the directories of its repositories, the
+    remotes of those that are directories of this machine, the ports that their servers are reached on."""
+    cloned = _cloned(planned)
+    if not cloned:
+        return spec
+    mounts = [
+        HostMount(remote, _standing_for(item.document), False)
+        for item in cloned
+        if (remote := _local_remote(service, item.document)) is not None and os.path.isdir(remote)
+    ]
+    attached = [_credential(service, item.document, item.token) for item in cloned]
+    return spec._replace(
+        repositories=tuple(Repository(item.document["id"], item.document["mount_path"]) for item in cloned),
+        mounts=(*spec.mounts, *mounts),
+        policy=with_ports(spec.policy, attached),
     )
 
 
-def listening(service: Service, policy: Policy, planned: Planned) -> Policy:
-    """``policy`` of a session that will reach the repositories' ports."""
-    return with_ports(policy, [_credential(service, item.document, item.token) for item in _cloned(planned)])
+def _local_remote(service: Service, document: Document) -> str | None:
+    """The directory of this machine where a repository really is, if it is one."""
+    found = rewrites.find(service.rewrites, document["url"])
+    return rewrites.directory(found) if found is not None and found.local else None
+
+
+def _standing_for(document: Document) -> str:
+    """Where a session sees the directory of a repository's remote."""
+    return f"{mountpaths.REMOTES}/{document['id']}"
 
 
 def credentials(service: Service, session_id: str) -> tuple[Credential, ...]:
@@ -153,17 +168,17 @@ def _cloned_into(
     service: Service, containers: "Containers", spec: ContainerSpec, folder: str, item: Item
 ) -> Failed | None:
     url, checkout = item.document["url"], item.document["checkout"]
-    found = rewrites.find(service.rewrites, url)
+    remote = _local_remote(service, item.document)
     mounts = [HostMount(folder, cloning.TARGET, True, SESSION)]
     attached: Sequence[Credential] = ()
     policy = spec.policy._replace(mode="limited", rules=())
-    source = url
-    if found is not None and found.local:
-        remote = rewrites.directory(found)
+    source, standing = url, ""
+    if remote is not None:
         if not os.path.isdir(remote):
             return Failed("repository_not_found_error", f"there is no directory {remote}")
         mounts.append(HostMount(remote, cloning.REMOTE, False))
         policy, source = policy._replace(mode="none"), f"file://{cloning.REMOTE}"
+        standing = _standing_for(item.document)
     else:
         attached = (_credential(service, item.document, item.token),)
     root, held = _root(spec)
@@ -177,7 +192,7 @@ def _cloned_into(
         try:
             done = containers.with_credentials(attached).run(
                 name,
-                cloning.command(url, source, checkout),
+                cloning.command(url, source, checkout, standing),
                 timeout_s=cloning.TIMEOUT_S,
                 limit=1 << 16,
             )

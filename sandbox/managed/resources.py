@@ -1,7 +1,7 @@
 """The files and repositories of a session: planned, recorded, listed.
 
 A session is made in this order, so that being killed at any moment leaves whole records: `plan` decides and makes
-nothing; the container is made with `Planned.repositories`; what stands in it is put there (sandbox.managed.placing);
+nothing; the container is made with room for it, and what stands in it is put there (sandbox.managed.placing);
 `record` joins the transaction that makes the session.
 """
 

@@ -88,10 +88,7 @@ def make(service: Service, containers: Containers) -> Make:
         *given: dict[str, Any], session: str = "sesn_1", policy: Policy = SPEC.policy
     ) -> list[dict[str, Any]]:
         planned = resources.plan(service, session, read(Body, {"resources": list(given)}).resources)
-        spec = SPEC._replace(
-            policy=placing.listening(service, policy, planned),
-            repositories=placing.repositories(planned),
-        )
+        spec = placing.prepared(service, SPEC._replace(policy=policy), planned)
         containers.create(session, spec)
         problems = placing.place(service, containers, spec, planned)
         resources.record(service, planned)
@@ -176,9 +173,7 @@ def test_a_repository_on_another_port_is_reached(
     rewrite = service.rewrites[0]._replace(url="https://git.test:8443")
     planned = resources.plan(service, "sesn_1", read(Body, {"resources": [repository(elsewhere)]}).resources)
     other = service._replace(rewrites=(rewrite,))
-    spec = SPEC._replace(
-        policy=placing.listening(other, SPEC.policy, planned), repositories=placing.repositories(planned)
-    )
+    spec = placing.prepared(other, SPEC, planned)
     containers.create("sesn_1", spec)
     assert placing.place(other, containers, spec, planned) == []
     resources.record(other, planned)
@@ -234,13 +229,22 @@ def test_a_local_remote_needs_no_network(
 ) -> None:
     local = service._replace(rewrites=(parse(f"https://git.test={host.root}"),))
     planned = resources.plan(local, "sesn_2", read(Body, {"resources": [repository()]}).resources)
-    spec = SPEC._replace(repositories=placing.repositories(planned))
+    spec = placing.prepared(local, SPEC, planned)
     containers.create("sesn_2", spec)
     host.heard.clear()
     assert placing.place(local, containers, spec, planned) == []
     assert host.heard == []
-    told = said(containers, "cd /workspace/ours; cat hello; git remote get-url origin", "sesn_2")
-    assert told == f"hello from me/ours\n{URL}\n"
+    script = "cd /workspace/ours; cat hello; git config remote.origin.url; git branch -r; git rev-parse HEAD"
+    told = said(containers, script, "sesn_2").split("\n")
+    assert told[:2] == ["hello from me/ours", URL]
+    work = f"{host.root}/me/ours.work"
+    git("-C", work, "commit", "--quiet", "--allow-empty", "-m", "later")
+    git("-C", work, "push", "--quiet", f"{host.root}/me/ours.git", "main:later")
+    later = "cd /workspace/ours; git fetch --quiet; git log -1 --format=%s origin/later"
+    assert said(containers, later, "sesn_2") == "later\n"
+    pushed = "cd /workspace/ours; git push --quiet origin HEAD:refs/heads/no 2>/dev/null || echo no"
+    assert said(containers, pushed, "sesn_2") == "no\n"
+    assert host.heard == []
 
 
 def test_a_hostile_repository_reaches_nothing_of_the_host(

@@ -54,5 +54,5 @@ def test_a_clone_that_succeeds_or_takes_too_long() -> None:
 
 def test_what_is_asked_for_stands_in_no_script() -> None:
     given = command("https://git.example/a/b", "/remote", {"type": "branch", "name": "$(id)"})
-    assert given[-2:] == ("branch", "$(id)")
+    assert given[-3:] == ("branch", "$(id)", "")
     assert "$(id)" not in given[2]

@@ -37,6 +37,7 @@ FILES_MAY_NOT = (
     "/mnt/session/outputs",
     "/mnt/session/outputs/x",
     "/mnt/session/.attached/x",
+    "/mnt/session/remotes/x",
     "/mnt/session/uploads",
     "/mnt/session",
     "/mnt",
