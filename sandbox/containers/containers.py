@@ -78,7 +78,7 @@ class Containers:
         attached = self._credentials(id_)
         credentials = encode(attached, b"") if attached else b""
         while True:
-            found = self._asked.ask("keep", Request(place, (self._linger_s, credentials)))
+            found = self._asked.ask("keep", Request(place, (self._linger_s,), credentials))
             if found is None:
                 deaths += 1
                 if deaths == _MOST_DEATHS:

@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from netpolicy.errors import InputError
-from sandbox import launch
+from sandbox import launch, restrict
 from sandbox.begin import begin
 from sandbox.channel import hear, say
 from sandbox.containers import attach, building, directory, serve
@@ -39,12 +39,13 @@ class BusyError(Exception):
 
 class Options(NamedTuple):
     """``environment``: that of whoever asks, for certificates and the proxy that the host gets out by. ``linger_s``:
-    how long the container runs with no process in it; None for ever. ``credentials``: what is attached to hosts
-    (netpolicy.credentials.encode), or empty."""
+    how long the container runs with no process in it; None for ever. ``credentials``: a file in memory with what is
+    attached to hosts (netpolicy.credentials.encode), which may be empty. It is read when process 1 is there, which began
+    as a copy of this process."""
 
     environment: Mapping[str, str]
     linger_s: float | None
-    credentials: bytes = b""
+    credentials: int
 
 
 class _Keeper:
@@ -98,8 +99,11 @@ def keep(place: Place, options: Options, reply: socket.socket) -> None:
         wake = stack.enter_context(_Terminated())
         keeper = _Keeper(place, running, egress, control, wake.read)
         keeper.waiting = waiting
-        if options.credentials:
-            egress.set_credentials(options.credentials)
+        restrict.forbid_inspection()
+        restrict.no_core_dumps()
+        credentials = _content(options.credentials)
+        if credentials:
+            egress.set_credentials(credentials)
         _await_serving(keeper, namespaces)
         stack.callback(_close_inside, keeper)
         assert keeper.inside is not None
@@ -128,6 +132,12 @@ def _listen(folder: Folder, name: str) -> socket.socket:
     os.chmod(folder.short(name), 0o600)
     listener.listen(_BACKLOG)
     return listener
+
+
+def _content(fd: int) -> bytes:
+    """What a file in memory holds; the file is closed."""
+    with open(fd, "rb") as file:
+        return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
 
 
 def _unlink(folder: Folder, *names: str) -> None:
@@ -257,8 +267,7 @@ def _serve(keeper: _Keeper, client: socket.socket) -> None:
     kind, _, rest = words.partition(" ")
     given = b""
     for fd in fds:
-        with open(fd, "rb") as file:
-            given = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+        given = _content(fd)
     with suppress(OSError):
         if kind == "credentials":
             say(client, _attach_credentials(keeper, given))

@@ -18,21 +18,28 @@ _KINDS: dict[str, type[Failure]] = {
 
 
 class Request(NamedTuple):
-    """``values``: what the word's own meaning needs besides the container."""
+    """``values``: what the word's own meaning needs besides the container. ``secret`` travels apart from them: whoever
+    reads the request reads it when it is time, or not at all."""
 
     place: Place
     values: tuple[Any, ...]
+    secret: bytes = b""
 
 
-def write(request: Request) -> int:
-    """A file in memory with the request."""
+def write(request: Request) -> tuple[int, int]:
+    """Files in memory with the request, and with its secret."""
     data, ids, id_ = request.place
     maps = (ids.mode, [tuple(each) for each in ids.uids], [tuple(each) for each in ids.gids], ids.helper)
-    return in_memory((data, maps, id_, request.values))
+    written = in_memory((data, maps, id_, request.values))
+    try:
+        return written, _in_memory(request.secret)
+    except BaseException:
+        os.close(written)
+        raise
 
 
 def read(fd: int) -> Request:
-    """The request in a file that `write` made."""
+    """The request in a file that `write` made, without its secret."""
     with open(fd, "rb", closefd=False) as file:
         data, (mode, uids, gids, helper), id_, values = marshal.loads(file.read())  # noqa: S302
     ids = IdMap(mode, tuple(Extent(*each) for each in uids), tuple(Extent(*each) for each in gids), helper)

@@ -62,6 +62,8 @@ def _live(channel: socket.socket) -> int:
     with open(rest_fd, "rb") as file:
         file.seek(0)
         setup = decode_setup(file.read())
+    # Wherever the caller's process stood: a directory that is left open in this way would be outside of the root.
+    os.chdir("/")
     belong(setup)
     confine(setup)
     return _serve(setup, channel, socket.socket(fileno=listener))

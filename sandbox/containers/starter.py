@@ -4,8 +4,8 @@ It is a fresh interpreter with what they need loaded, so that they start fast an
 process that started it does, or hangs up; keepers die with it. With ``once`` it does what the first request says, in a
 process of its own that nobody waits for.
 
-A request is a word, ``keep`` or a chore's name (sandbox.containers.chores), with two descriptors: a file in memory with
-its values, and a socket for the answer.
+A request is a word, ``keep`` or a chore's name (sandbox.containers.chores), with three descriptors: a file in memory
+with its values, a socket for the answer, and a file in memory with a secret.
 """
 
 import gc
@@ -119,7 +119,7 @@ def _obey(word: str, fds: tuple[int, ...]) -> NoReturn:
         os.close(fds[0])
         try:
             if word == "keep":
-                _keep(request, reply)
+                _keep(request, reply, fds[2])
             else:
                 _do(chores.CHORES[word], request, reply)
         except Exception as error:
@@ -135,10 +135,9 @@ def _obey(word: str, fds: tuple[int, ...]) -> NoReturn:
         os._exit(0)
 
 
-def _keep(request: Request, reply: socket.socket) -> None:
-    linger_s, credentials = request.values
+def _keep(request: Request, reply: socket.socket, credentials: int) -> None:
+    (linger_s,) = request.values
     assert linger_s is None or isinstance(linger_s, float)
-    assert isinstance(credentials, bytes)
     try:
         keeper.keep(request.place, keeper.Options(dict(os.environ), linger_s, credentials), reply)
     except keeper.BusyError:

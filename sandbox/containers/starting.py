@@ -49,14 +49,15 @@ class Starter:
     def ask(self, word: str, request: Request) -> tuple[str, tuple[int, ...]] | None:
         """See Asked."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        values = requests.write(request)
+        values, secret = requests.write(request)
         try:
             with ours:
                 with theirs:
-                    self._send(word, (values, theirs.fileno()))
+                    self._send(word, (values, theirs.fileno(), secret))
                 return answer(ours)
         finally:
             os.close(values)
+            os.close(secret)
 
     def _send(self, word: str, fds: tuple[int, ...]) -> None:
         with self._lock:
@@ -115,11 +116,11 @@ class Alone:
         """See Asked."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        values = requests.write(request)
+        values, secret = requests.write(request)
         try:
             with ours, sender:
                 with theirs, receiver:
-                    say(sender, word, (values, theirs.fileno()))
+                    say(sender, word, (values, theirs.fileno(), secret))
                     subprocess.run(
                         [*_command(receiver), "once"],
                         pass_fds=(receiver.fileno(),),
@@ -134,6 +135,7 @@ class Alone:
                 return answer(ours)
         finally:
             os.close(values)
+            os.close(secret)
 
 
 def _command(channel: socket.socket) -> list[str]:

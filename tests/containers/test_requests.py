@@ -12,9 +12,12 @@ IDS = IdMap("range", (Extent(0, 1000, 1), Extent(1, 100_000, 65_535)), (Extent(0
 
 
 def test_a_request_survives() -> None:
-    request = Request(Place("/data", IDS, "one"), (10.0, None, "x"))
-    fd = requests.write(request)
-    assert requests.read(fd) == request
+    request = Request(Place("/data", IDS, "one"), (10.0, None, "x"), b"secret")
+    fd, secret = requests.write(request)
+    with open(secret, "rb") as file:
+        assert os.pread(file.fileno(), 100, 0) == b"secret"
+    assert b"secret" not in os.pread(fd, 1000, 0)
+    assert requests.read(fd) == request._replace(secret=b"")
     os.close(fd)
 
 

@@ -6,15 +6,20 @@ import json
 import os
 import select
 import socket
+from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from netpolicy.credentials import repository
+from sandbox.containers import directory
 from sandbox.containers.containers import Containers
 from sandbox.containers.execution import Given, pipe
 from sandbox.containers.spec import Size
+from sandbox.containers.starting import Starter
+from tests.capabilities import need
 from tests.containers.conftest import SPEC
-from tests.sessions.running import PYTHON, Sandbox, eventually, mark, marked
+from tests.sessions.running import PYTHON, Sandbox, children, eventually, mark, marked
 
 # What a process can find out about its own walls, and what it can do about them.
 WALLS = r"""
@@ -252,3 +257,33 @@ def test_the_host_is_not_led_astray_while_it_looks_at_what_a_container_left(
     assert "swapped/plain" in seen["diff"] and "swapped/plain" in seen["outputs"]
     found = {path for paths in seen.values() for path in paths if "canary" in path or path == "opened"}
     assert not found
+
+
+def in_memory(pid: int, text: bytes) -> bool:
+    """Whether ``text`` is in what the process ``pid`` may write of its memory."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            extent, rights, *_ = line.split()
+            if rights.startswith("rw"):
+                start, end = (int(each, 16) for each in extent.split("-"))
+                memory.seek(start)
+                with suppress(OSError):
+                    if text in memory.read(end - start):
+                        return True
+    return False
+
+
+def test_process_1_and_its_commands_are_no_copies_of_a_process_with_a_token(
+    containers: Containers, container: str, starter: Starter
+) -> None:
+    """They share a process-id namespace with whatever the container runs."""
+    need("root")
+    token = f"song-{mark()}"
+    keyed = containers.with_credentials([repository("https://code.example/me/ours", token)])
+    header = b64encode(f"x-access-token:{token}".encode())
+    with keyed.exec(container, ["sleep", "1000"]) as command:
+        process1 = directory.process1_of(directory.place_of(containers.data, containers.ids, container))
+        assert command.pid > 1
+        keeper = int(Path(f"/proc/{process1}/stat").read_text().rpartition(")")[2].split()[1])
+        assert in_memory(keeper, header)
+        assert not [pid for pid in (starter.pid, process1, *children(process1)) if in_memory(pid, header)]
