@@ -40,8 +40,8 @@ class BusyError(Exception):
 class Options(NamedTuple):
     """``environment``: that of whoever asks, for certificates and the proxy that the host gets out by. ``linger_s``:
     how long the container runs with no process in it; None for ever. ``credentials``: a file in memory with what is
-    attached to hosts (netpolicy.credentials.encode), which may be empty. It is read when process 1 is there, which began
-    as a copy of this process."""
+    attached to hosts (netpolicy.credentials.encode), which may be empty. It is read when process 1 is there, which
+    began as a copy of this process."""
 
     environment: Mapping[str, str]
     linger_s: float | None
