@@ -58,7 +58,7 @@ def cpu_and_memory(process1: int) -> tuple[float, int]:
             memory += _proportional(each.pid)
         except (psutil.Error, OSError):
             continue
-    return cpu_s, memory
+    return round(cpu_s, 2), memory
 
 
 def _proportional(pid: int) -> int:
