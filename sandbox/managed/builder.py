@@ -4,6 +4,7 @@ A build that is under way is shared by all who wait for it.
 """
 
 import json
+import logging
 import os
 import queue
 import subprocess
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2
 _LOOK_S = 0.1
+
+_log = logging.getLogger("sandboxsh.builds")
 
 
 class _Job:
@@ -140,14 +143,18 @@ class Builder:
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
+            problem: Document = {"message": "it was not seen to its end"}
             try:
                 problem = self._run(job)
-            except OSError as error:
+            except Exception as error:
+                # Whoever waits must be told, whatever it was.
+                _log.exception("The build of %s was not seen to its end", job.identifier)
                 problem = builds.problem_of(error)
                 job.recorder.done(problem)
-            with self._lock:
-                self._jobs = {key: each for key, each in self._jobs.items() if each is not job}
-            job.end(problem)
+            finally:
+                with self._lock:
+                    self._jobs = {key: each for key, each in self._jobs.items() if each is not job}
+                job.end(problem)
 
     def _run(self, job: _Job) -> Document:
         """How it ended. The child keeps the record, unless it came to an end of another kind."""

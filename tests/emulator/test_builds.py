@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -112,6 +113,20 @@ def test_a_failed_build_tells_the_manager_and_the_next_need_builds_again(service
     )
     assert service.builder.state(fixed)["state"] == "ready"
     assert service.builder.image(fixed).layers == ()
+
+
+def test_a_build_whose_process_is_killed_fails_for_those_who_wait_and_is_done_again(service: Service) -> None:
+    environment = made(service, NEEDS_A_LOOK)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.builder.image, environment)
+        until(lambda: service.builder.state(environment), "building")
+        row = service.database.get("environment_builds", environment["id"])
+        assert row is not None and row["process"][0] != os.getpid()
+        os.kill(row["process"][0], signal.SIGKILL)
+        with pytest.raises(builds.BuildFailed, match="ended with -9"):
+            waiting.result(PATIENCE_S)
+    assert service.builder.state(environment)["state"] == "failed"
+    assert service.builder.image(environment).endpoints
 
 
 def test_who_waits_may_give_up_and_the_build_goes_on(service: Service) -> None:
