@@ -30,6 +30,15 @@ _PORT = 8788
 @click.option(
     "--allow-reset", is_flag=True, help="Let POST /sandbox/reset remove everything there is, for tests."
 )
+@click.option(
+    "--idle-after",
+    "idle_s",
+    metavar="SECONDS",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Stop a session's processes when it has done nothing for so long; its files stay.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
@@ -41,6 +50,7 @@ def serve(
     rewrites: tuple[str, ...],
     rewrite_ca: str | None,
     allow_reset: bool,
+    idle_s: float,
     verbose: bool,
 ) -> None:
     """Serve the Managed Agents API, so that its clients work with only their base URL changed.
@@ -68,6 +78,7 @@ def serve(
         rewrites=rewrites,
         rewrites_ca=authorities,
         lasting=True,
+        idle_s=idle_s,
         resettable=allow_reset,
     )
     if not server.is_loopback(host):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 IDLE_S = 300.0
 """A session's processes are stopped after this time without a command; its files stay."""
 
+_LOOK_S, _MOMENT_S = 60.0, 0.02
+
 
 class Live:
     """``lasting``: this process serves, so that processes of sessions stay as long as it does, or until they were idle
@@ -123,8 +125,6 @@ class Live:
                     if self._reaper is None and not self.stopping.is_set():
                         self._reaper = threading.Thread(target=self._reap, name="idle sessions", daemon=True)
                         self._reaper.start()
-                    if self.idle_s < 1:
-                        self._guard.notify_all()
 
     def shell(self, session_id: str, make: Callable[[], "Shell"]) -> "Shell":
         """The session's shell that lasts from command to command; made anew when it has ended."""
@@ -155,8 +155,9 @@ class Live:
                 ends = {each: since + self.idle_s for each, since in self._idle_since.items()}
                 due = [each for each, end in ends.items() if end <= now]
                 if not due:
-                    first = min(ends.values(), default=now + 60.0)
-                    self._guard.wait(min(60.0, first - now))
+                    # One that becomes idle in the meantime is due after idle_s at the earliest.
+                    first = min(ends.values(), default=now + _LOOK_S)
+                    self._guard.wait(max(_MOMENT_S, min(_LOOK_S, self.idle_s, first - now)))
                     continue
                 for session_id in due:
                     del self._idle_since[session_id]

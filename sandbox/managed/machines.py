@@ -136,7 +136,9 @@ def shell_run(service: Service, record: Record, command: str, interrupted: Calla
         try:
             shell = service.live.shell(
                 record.id,
-                lambda: _with_container(service, record, lambda: Shell(service.live.containers, record.id)),
+                lambda: _with_container(
+                    service, record, lambda: Shell(service.live.containers, record.id), interrupted
+                ),
             )
             if shell.ended:
                 raise StartError("the session has no bash")

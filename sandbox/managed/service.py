@@ -9,7 +9,7 @@ from sandbox.idmap import IdMap
 from sandbox.managed.builder import Builder
 from sandbox.managed.builds import Place
 from sandbox.managed.database import Database
-from sandbox.managed.live import Live
+from sandbox.managed.live import IDLE_S, Live
 from sandbox.managed.rewrites import Rewrite
 from sandbox.managed.rewrites import read as read_rewrites
 from sandbox.managed.secrets import Secrets
@@ -47,11 +47,12 @@ def open_service(
     rewrites: Sequence[str] = (),
     rewrites_ca: bytes = b"",
     lasting: bool = False,
+    idle_s: float = IDLE_S,
     resettable: bool = False,
 ) -> Service:
     """The records of ``data``, or those of ``folder`` where they are kept apart; made when they are missing.
 
-    ``lasting``: as Live has it, for servers. ``rewrites``, and the authorities (PEM) of theirs: see
+    ``lasting``, ``idle_s``: as Live has them, for servers. ``rewrites``, and the authorities (PEM) of theirs: see
     sandbox.managed.rewrites. HostError when the records can't be used, InputError when a rewrite can't be read.
     """
     place = folder or os.path.join(data, "managed")
@@ -64,7 +65,7 @@ def open_service(
     database = Database(os.path.join(place, "state.db"))
     secrets = Secrets(os.path.join(place, "secrets.key"))
     builder = Builder(Place(data, ids, place), database)
-    live = Live(data, ids, place, database, lasting=lasting)
+    live = Live(data, ids, place, database, lasting=lasting, idle_s=idle_s)
     found = read_rewrites(place, rewrites, rewrites_ca)
     service = Service(data, ids, place, database, secrets, builder, live, found, resettable)
     live.credentials = lambda session_id: _credentials(service, session_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anthropic
@@ -11,7 +12,7 @@ import pytest
 from sandbox.emulator.embedded import Emulator
 from tests.capabilities import need
 from tests.emulator.talking import a_session, an_environment, run
-from tests.sessions.running import eventually
+from tests.sessions.running import eventually, mark, marked
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +75,14 @@ def test_processes_stop_when_idle_and_files_stay(emulator: Emulator, client: ant
     begun = time.monotonic()
     assert run(client, session, "sleep 0.5; echo busy")["stdout"] == "busy\n"
     assert time.monotonic() - begun >= 0.5
+
+
+def test_the_end_of_the_server_ends_what_runs(emulator: Emulator, client: anthropic.Anthropic) -> None:
+    session = a_session(client)
+    marker = mark()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run, client, session, ["sleep", marker])
+        eventually(lambda: marked(marker), "the command")
+        emulator.stop()
+        assert isinstance(running.exception(), anthropic.APIError)
+    assert not marked(marker)

@@ -268,6 +268,53 @@ def test_a_session_that_can_not_be_started_says_why(
     assert results(said(client, session, message("echo on"))) == [("on", False)]
 
 
+def test_a_build_that_fails_is_told_with_the_end_of_its_log(
+    client: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox.managed import builds, machines
+
+    def fail(_: object, environment: dict[str, Any], **__: object) -> None:
+        problem = {"message": "pip: no such package", "lines": ["ERROR: one", "ERROR: two"]}
+        raise builds.failure(environment, problem)
+
+    session = a_session(client)
+    monkeypatch.setattr(machines, "Shell", missing_container)
+    monkeypatch.setattr(machines, "await_image", fail)
+    events = said(client, session, message("echo one", "echo two"))
+    (error,) = (event.error for event in events if event.type == "session.error")
+    assert error.message.splitlines()[1:] == ["ERROR: one", "ERROR: two"]
+    assert "pip: no such package" in error.message
+    assert events[-1].stop_reason.type == "retries_exhausted"
+    assert len(results(events)) == 1
+
+
+def missing_container(*_: object) -> None:
+    from sandbox.containers.directory import NoContainerError
+
+    raise NoContainerError("there is none yet")
+
+
+def test_a_turn_that_waits_for_a_build_can_be_interrupted(
+    client: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sandbox.managed import machines
+    from sandbox.managed.failures import Refused
+
+    def wait(*_: object, **__: object) -> None:
+        raise Refused("timeout_error", "not yet")
+
+    session = a_session(client)
+    monkeypatch.setattr(machines, "Shell", missing_container)
+    monkeypatch.setattr(machines, "await_image", wait)
+    with client.beta.sessions.events.stream(session) as stream:
+        send(client, session, message("echo never"))
+        until(stream, lambda event: event.type == "agent.tool_use")
+        send(client, session, INTERRUPT)
+        events = until(stream, is_idle)
+    assert results(events) == [("bash: the command was interrupted", True)]
+    assert events[-1].stop_reason.type == "end_turn"
+
+
 def test_a_turn_that_was_begun_by_a_dead_process_ends_with_an_error(
     emulator: Emulator, client: anthropic.Anthropic
 ) -> None:

@@ -45,7 +45,8 @@ async def run(session_id: str, body: Given, request: Request, served: Served) ->
         stdin=body.stdin.encode(),
         timeout_s=body.timeout_s,
     )
-    done = await to_thread.run_sync(work, limiter=limiter)
+    # When the server ends, nobody waits for what runs: it ends with the session's processes.
+    done = await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
     return answer(
         {
             "exit_code": done.ended.code,
