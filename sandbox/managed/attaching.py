@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from netpolicy.credentials import Secret
 from sandbox.containers.directory import NoContainerError
 from sandbox.errors import Failure
 from sandbox.managed import files, identifiers, machines, mountpaths, placing, records, resources
@@ -73,7 +74,7 @@ def change_token(service: Service, session_id: str, resource_id: str, body: Toke
             if document["type"] == FILE:
                 raise invalid(f"authorization_token: {resource_id} is a file, which has none.")
             document["updated_at"] = identifiers.now()
-            token = body.authorization_token.get_secret_value()
+            token = Secret(body.authorization_token.get_secret_value())
             service.database.replace(
                 "resources", document, secret=resources.seal(service, resource_id, token)
             )

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from netpolicy.credentials import Credential, repository, with_ports
+from netpolicy.credentials import Credential, Secret, repository, with_ports
 from netpolicy.errors import InputError as PolicyError
 from sandbox.containers.directory import NoContainerError
 from sandbox.containers.spec import ContainerSpec, Repository
@@ -144,7 +144,8 @@ def _cloned(planned: Planned) -> list[Item]:
     return [item for item in planned.items if item.document["type"] == REPOSITORY]
 
 
-def _credential(service: Service, document: Document, token: str | None) -> Credential:
+def _credential(service: Service, document: Document, secret: Secret | None) -> Credential:
+    token = None if secret is None else secret.reveal()
     found = rewrites.find(service.rewrites, document["url"])
     if found is None or found.local:
         return repository(document["url"], token)

@@ -8,6 +8,7 @@ nothing; the container is made with room for it, and what stands in it is put th
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from netpolicy.credentials import Secret
 from sandbox.managed import files, identifiers, mountpaths, paging
 from sandbox.managed.database import Document
 from sandbox.managed.failures import Refused, invalid, not_found
@@ -33,7 +34,7 @@ class Item(NamedTuple):
     document: Document
     source: str = ""
     copy: Document | None = None
-    token: str | None = None
+    token: Secret | None = None
 
 
 class Planned(NamedTuple):
@@ -101,7 +102,8 @@ def _plan_file(service: Service, session_id: str, body: FileResource) -> Item:
 def _plan_repository(body: RepositoryResource) -> Item:
     path = body.mount_path or mountpaths.default_repository(body.url)
     checkout = None if body.checkout is None else body.checkout.model_dump()
-    token = None if body.authorization_token is None else body.authorization_token.get_secret_value()
+    given = body.authorization_token
+    token = None if given is None else Secret(given.get_secret_value())
     return Item(_document(REPOSITORY, path, url=body.url, checkout=checkout), token=token)
 
 
@@ -144,9 +146,9 @@ def recorded(service: Service, session_id: str) -> Planned:
     )
 
 
-def seal(service: Service, resource_id: str, token: str) -> bytes:
+def seal(service: Service, resource_id: str, token: Secret) -> bytes:
     """The token of a repository as it is kept."""
-    return service.secrets.seal(token, resource_id)
+    return service.secrets.seal(token.reveal(), resource_id)
 
 
 def get(service: Service, session_id: str, resource_id: str) -> Document:
@@ -170,7 +172,7 @@ def all_of(service: Service, session_id: str) -> list[Document]:
     return list_page(service, session_id, Query()).documents()
 
 
-def tokens(service: Service, session_id: str) -> tuple[tuple[Document, str | None], ...]:
+def tokens(service: Service, session_id: str) -> tuple[tuple[Document, Secret | None], ...]:
     """A session's repositories, each with its token."""
     with service.database.read() as connection:
         rows = connection.execute(
@@ -180,7 +182,7 @@ def tokens(service: Service, session_id: str) -> tuple[tuple[Document, str | Non
         return tuple(
             (
                 service.database.get("resources", resource_id) or {},
-                None if secret is None else service.secrets.open(secret, resource_id),
+                None if secret is None else Secret(service.secrets.open(secret, resource_id)),
             )
             for resource_id, secret in rows
         )

@@ -16,7 +16,8 @@ import pytest
 from sandbox.emulator.embedded import Emulator
 from sandbox.managed import outputs
 from tests.capabilities import need
-from tests.emulator.talking import a_session, an_agent, an_environment, message, run, said
+from tests.emulator.talking import a_session, an_agent, an_environment, idle, message, run, said, send
+from tests.sessions.running import eventually
 
 OUT = "/mnt/session/outputs"
 
@@ -59,6 +60,17 @@ def test_what_a_turn_leaves_is_listed_and_downloaded(
             return b"".join([part async for part in answer.iter_bytes()])
 
     assert asyncio.run(stream()) == b"a,b\n"
+
+
+def test_outputs_are_listed_while_the_turn_runs(client: anthropic.Anthropic) -> None:
+    session = a_session(client)
+    with idle(client, session):
+        send(client, session, message(f"echo x >{OUT}/a; until test -e /tmp/go; do sleep 0.05; done"))
+        eventually(lambda: "a" in names(client, session), "the file in the list")
+        assert client.beta.sessions.retrieve(session).status == "running"
+        assert client.beta.files.download(names(client, session)["a"]).read() == b"x\n"
+        assert [each.filename for each in client.beta.files.list()] == ["a"]
+        run(client, session, "touch /tmp/go")
 
 
 def test_a_change_is_seen_as_another_file(client: anthropic.Anthropic) -> None:

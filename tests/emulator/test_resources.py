@@ -65,7 +65,9 @@ def test_a_token_is_sealed(service: Service, empty_data_dir: Path) -> None:
         {"type": "github_repository", "url": "https://git.example/acme/other.git"},
     )
     resources.record(service, plan)
-    assert [token for _, token in resources.tokens(service, "sesn_1")] == [TOKEN, None]
+    assert TOKEN not in repr(plan)
+    kept = [token and token.reveal() for _, token in resources.tokens(service, "sesn_1")]
+    assert kept == [TOKEN, None]
     assert [each["mount_path"] for each in plan.documents] == ["/workspace/app", "/workspace/other"]
     assert TOKEN not in str(resources.all_of(service, "sesn_1"))
     for path in empty_data_dir.rglob("*"):
