@@ -5,6 +5,8 @@ Plain ASGI, for it stands before every answer and has to cost nothing.
 
 import hmac
 import logging
+import os
+import re
 import time
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox.emulator.answers import refusal
+from sandbox.emulator.connections import Peer
 from sandbox.managed import identifiers
 from sandbox.managed.failures import Refused
 
@@ -23,12 +26,14 @@ _OPEN = ("/health", "/openapi.json", "/docs")
 _WITHOUT_BETA = ("/v1/files", "/v1/skills", "/sandbox/")
 _NAMED_HOSTS = ("localhost", "127.0.0.1", "::1")
 
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/?#@\[\]]+))(?::[0-9]*)?")
+
 _log = logging.getLogger("sandboxsh.serve")
 
 
 class Door(NamedTuple):
-    """Who gets in. ``key`` None: any key that is not empty. ``hosts``: the names that a request may call us by; empty
-    for any. A page in a browser that made its own name lead here is told apart by that."""
+    """Who gets in. ``key`` None: this user's programs, with any key that is not empty. ``hosts``: the names that a
+    request may call us by; empty for any. A page in a browser that made its own name lead here is told apart by that."""
 
     key: str | None = None
     hosts: tuple[str, ...] = _NAMED_HOSTS
@@ -58,7 +63,8 @@ class Gate:
 
         try:
             headers = dict(scope["headers"])
-            self._admit(scope["path"], headers)
+            self._check_host([value for name, value in scope["headers"] if name == b"host"])
+            self._admit(scope["path"], headers, scope["state"].get("peer"))
             body = _Counted(receive, _limit(scope["path"], scope["method"]), headers)
             await self.app(scope, body.receive, answer)
         except Refused as refused:
@@ -73,10 +79,12 @@ class Gate:
             took = (time.monotonic() - begun) * 1000
             _log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], started, took, request_id)
 
-    def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
-        host = _host(headers.get(b"host", b"").decode("latin-1"))
+    def _check_host(self, given: list[bytes]) -> None:
+        host = _host(given[0].decode("latin-1")) if len(given) == 1 else ""
         if self.door.hosts and host not in self.door.hosts:
             raise Refused("permission_error", f"The Host header names {host!r}, which is not this server.")
+
+    def _admit(self, path: str, headers: dict[bytes, bytes], peer: Peer | None) -> None:
         if path.startswith(_OPEN):
             return
         given = _key(headers)
@@ -86,6 +94,12 @@ class Gate:
             )
         if self.door.key is not None and not hmac.compare_digest(given, self.door.key.encode()):
             raise Refused("authentication_error", "invalid x-api-key")
+        if self.door.key is None and (peer is None or peer.user != os.geteuid()):
+            raise Refused(
+                "permission_error",
+                "This server takes requests of the user who started it alone. Start it with a key for others: "
+                "SANDBOXSH_API_KEY in its environment, or --api-key.",
+            )
         if path.startswith("/v1/") and not path.startswith(_WITHOUT_BETA):
             betas = headers.get(b"anthropic-beta", b"").decode("latin-1")
             if BETA not in (beta.strip() for beta in betas.split(",")):
@@ -131,10 +145,9 @@ def _key(headers: dict[bytes, bytes]) -> bytes:
 
 
 def _host(text: str) -> str:
-    """The name in a Host header, without its port."""
-    if text.startswith("["):
-        return text[1:].partition("]")[0].lower()
-    return text.partition(":")[0].lower()
+    """The name in a Host header, without its port; empty when it is malformed."""
+    found = _HOST.fullmatch(text)
+    return "" if found is None else (found[1] or found[2]).lower()
 
 
 def wrong_route(error: HTTPException, path: str, method: str, allowed: Iterable[str] = ()) -> Refused:

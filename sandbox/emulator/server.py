@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 
 from sandbox.emulator.app import create_app
+from sandbox.emulator.connections import Connection
 from sandbox.emulator.gate import Door
 from sandbox.errors import HostError, InputError
 from sandbox.managed import files, turns
@@ -69,7 +70,7 @@ def door_for(host: str, key: str | None) -> Door:
     """Who gets in at ``host``. InputError when others than this machine would, and no key is demanded.
 
     On loopback a request has to call us by a name of loopback's: a web page that lets its own name lead here is
-    refused by that.
+    refused by that. Without a key it has to come from the same user: others of the machine reach loopback, too.
     """
     if is_loopback(host):
         return Door(key, tuple(dict.fromkeys((*_LOOPBACK_NAMES, host.lower()))))
@@ -95,6 +96,7 @@ class Server(uvicorn.Server):
             create_app(service, door),
             log_config=None,
             access_log=False,
+            http=Connection,
             lifespan="off",
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,
