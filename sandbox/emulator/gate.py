@@ -33,7 +33,7 @@ _log = logging.getLogger("sandboxsh.serve")
 
 class Door(NamedTuple):
     """Who gets in. ``key`` None: this user's programs, with any key that is not empty. ``hosts``: the names that a
-    request may call us by; empty for any. A page in a browser that made its own name lead here is told apart by that."""
+    request may call us by; empty for any. A page in a browser that made its own name lead here is known by that."""
 
     key: str | None = None
     hosts: tuple[str, ...] = _NAMED_HOSTS
