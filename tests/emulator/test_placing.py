@@ -17,7 +17,7 @@ from sandbox.containers.starting import Starter
 from sandbox.managed import files, placing, resources
 from sandbox.managed.failures import Refused
 from sandbox.managed.resource_bodies import Resources
-from sandbox.managed.rewrites import parse
+from sandbox.managed.rewrites import Rewrite, parse
 from sandbox.managed.service import Service, open_service
 from sandbox.managed.values import Strict, read
 from sandbox.spec import RootFs, session_environment
@@ -37,7 +37,9 @@ class Body(Strict):
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHost]:
     need("git")
-    made = GitHost(tmp_path_factory.mktemp("git"), {"me/ours": TOKEN, "me/theirs": OTHER}, "git.test")
+    made = GitHost(
+        tmp_path_factory.mktemp("git"), {"me/ours": TOKEN, "me/theirs": OTHER}, "git.test", "localhost"
+    )
     (made.root / "me").mkdir()
     for name in ("me/ours", "me/theirs", "me/public"):
         bare = made.make(name, f"hello from {name}\n")
@@ -163,6 +165,30 @@ def test_a_token_works_where_the_network_is_unrestricted(
     assert make(repository(), policy=compile_policy("unrestricted")) == []
     assert said(containers, f"git ls-remote {URL} main | wc -l") == "1\n"
     assert host.heard[-1].token == TOKEN
+
+
+def test_a_server_in_a_private_network_is_reached_when_a_rewrite_names_it(
+    containers: Containers, service: Service, host: GitHost
+) -> None:
+    """Loopback stands for the private network."""
+    url = f"https://localhost:{host.port}/me/public"
+    given = {"type": "github_repository", "url": url}
+    planned = resources.plan(service, "sesn_1", read(Body, {"resources": [given]}).resources)
+
+    def placed(rewrites: tuple[Rewrite, ...]) -> list[dict[str, Any]]:
+        other = service._replace(rewrites=rewrites)
+        spec = placing.prepared(other, SPEC, planned)
+        containers.create("sesn_1", spec)
+        try:
+            return placing.place(other, containers, spec, planned)
+        finally:
+            containers.delete("sesn_1")
+
+    (problem,) = placed(())
+    assert problem["type"] == "repository_forbidden_error"
+    assert host.heard == []
+    named = f"https://localhost:{host.port}"
+    assert placed((Rewrite(named, named, host.ca),)) == []
 
 
 def test_a_repository_on_another_port_is_reached(
