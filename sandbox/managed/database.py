@@ -61,6 +61,7 @@ CREATE TABLE sessions (
   environment_id TEXT NOT NULL, doc TEXT NOT NULL, container TEXT NOT NULL, turn TEXT
 );
 CREATE INDEX sessions_environment ON sessions (environment_id);
+CREATE INDEX sessions_running ON sessions (id) WHERE status = 'running';
 CREATE TABLE unfinished (session_id TEXT PRIMARY KEY);
 CREATE TABLE resources (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at TEXT NOT NULL,

@@ -49,6 +49,7 @@ class Live:
         self._users: dict[str, int] = {}
         self._idle_since: dict[str, float] = {}
         self._reaper: threading.Thread | None = None
+        self._watcher: threading.Thread | None = None
 
     @property
     def containers(self) -> "Containers":
@@ -83,6 +84,21 @@ class Live:
             )
             self._turns[session_id] = thread
             thread.start()
+
+    def watch(self, look: Callable[[], None], every_s: float) -> None:
+        """Do ``look`` now and then until the end, on a thread of its own."""
+
+        def work() -> None:
+            while not self.stopping.wait(every_s):
+                look()
+
+        self._watcher = threading.Thread(target=work, name="watch", daemon=True)
+        self._watcher.start()
+
+    def is_busy(self, session_id: str) -> bool:
+        """Whether a thread of this process is at the session's turns."""
+        with self._guard:
+            return session_id in self._turns
 
     def _work(self, session_id: str, work: Callable[[], None]) -> None:
         while True:
@@ -193,8 +209,9 @@ class Live:
         self.await_turns()
         for session_id in list(self._shells):
             self.forget(session_id)
-        if self._reaper is not None:
-            self._reaper.join()
+        for thread in (self._reaper, self._watcher):
+            if thread is not None:
+                thread.join()
         self.feed.close()
         if self._starter is not None:
             self._starter.close()

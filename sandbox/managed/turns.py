@@ -26,6 +26,7 @@ _NO_TOKENS = {
     "cache_creation_input_tokens": 0,
 }
 _PAUSE_S = 0.05
+_LOOK_S = 2.0
 
 _log = logging.getLogger("sandboxsh.serve")
 
@@ -45,17 +46,20 @@ def resume(service: Service) -> None:
     with service.database.read() as connection:
         rows = connection.execute("SELECT id FROM sessions WHERE status = 'running'").fetchall()
     for (identifier,) in rows:
-        wake(service, identifier)
+        if not service.live.is_busy(identifier):
+            wake(service, identifier)
 
 
 def take_up(service: Service) -> None:
-    """What a server begins with: remove what killed processes left, and go on where they ended."""
+    """What a server begins with: remove what killed processes left, and go on where they ended; then look now and then
+    whether a command that did turns beside the server was killed."""
 
     def begin() -> None:
         machines.sweep(service)
         resume(service)
 
     service.live.begin("", begin)
+    service.live.watch(lambda: resume(service), _LOOK_S)
 
 
 def work(service: Service, identifier: str) -> None:

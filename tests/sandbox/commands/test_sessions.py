@@ -193,5 +193,25 @@ def test_a_command_that_is_killed_leaves_a_turn_that_the_next_one_ends(
     ]
 
 
+def test_a_server_ends_the_turn_of_a_command_that_is_killed_beside_it(
+    empty_data_dir: Path, made: str
+) -> None:
+    with (
+        Emulator(str(empty_data_dir), keep=True) as emulator,
+        anthropic.Anthropic(base_url=emulator.base_url, api_key="k", max_retries=0) as client,
+    ):
+        command = [SANDBOXCTL, "--data", str(empty_data_dir), "session", "send", made, "--run", "sleep 600"]
+        with (
+            client.beta.sessions.events.stream(made) as stream,
+            subprocess.Popen(command, stdout=subprocess.DEVNULL) as process,
+        ):
+            for event in stream:
+                if event.type == "agent.tool_use":
+                    process.kill()
+                if event.type == "session.status_idle":
+                    assert event.stop_reason.type == "retries_exhausted"
+                    break
+
+
 def test_the_command_is_the_one_of_this_tree() -> None:
     assert Path(SANDBOXCTL).parent == Path(sys.executable).parent
