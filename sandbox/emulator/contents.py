@@ -3,10 +3,12 @@
 import os
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from sandbox.managed.files import Content
 
@@ -35,7 +37,7 @@ def content(found: Content, asked: str | None = None) -> Response:
         headers["content-range"] = f"bytes {start}-{end - 1}/{found.size}"
     headers["content-length"] = str(end - start)
     status = 206 if "content-range" in headers else 200
-    return StreamingResponse(_read(found.descriptor, start, end), status, headers, media_type=found.mime_type)
+    return _Sending(found.descriptor, start, end, status, headers=headers, media_type=found.mime_type)
 
 
 def _part(asked: str | None, size: int) -> tuple[int, int] | None:
@@ -54,13 +56,24 @@ def _part(asked: str | None, size: int) -> tuple[int, int] | None:
 
 
 async def _read(descriptor: int, start: int, end: int) -> AsyncIterator[bytes]:
-    try:
-        while start < end:
-            data = await run_in_threadpool(os.pread, descriptor, min(_CHUNK, end - start), start)
-            if not data:
-                # A session made the file shorter meanwhile: the client sees that the answer is cut.
-                return
-            start += len(data)
-            yield data
-    finally:
-        os.close(descriptor)
+    while start < end:
+        data = await run_in_threadpool(os.pread, descriptor, min(_CHUNK, end - start), start)
+        if not data:
+            # A session made the file shorter meanwhile: the client sees that the answer is cut.
+            return
+        start += len(data)
+        yield data
+
+
+class _Sending(StreamingResponse):
+    """Closes what it reads in any case: a client may have gone before the first byte is read."""
+
+    def __init__(self, descriptor: int, start: int, end: int, status: int, **fields: Any) -> None:
+        super().__init__(_read(descriptor, start, end), status, **fields)
+        self._descriptor = descriptor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._descriptor)

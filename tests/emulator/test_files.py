@@ -126,6 +126,21 @@ def test_a_file_is_downloaded_whole_and_in_part(
     assert client.beta.files.download(empty).read() == b""
 
 
+def test_clients_that_hang_up_leave_no_file_open(emulator: Emulator, service: Service) -> None:
+    made = produced(service, bytes(8 << 20))
+    where = urlsplit(emulator.base_url)
+    assert where.hostname and where.port
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with socket.create_connection((where.hostname, where.port)) as hasty:
+            hasty.sendall(
+                f"GET /v1/files/{made}/content HTTP/1.1\r\nHost: localhost\r\nx-api-key: k\r\n\r\n".encode()
+            )
+    whole = httpx.get(f"{emulator.base_url}/v1/files/{made}/content", headers=HEADERS)
+    assert len(whole.content) == 8 << 20
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before + 4)
+
+
 def test_what_was_uploaded_is_not_downloaded(client: anthropic.Anthropic) -> None:
     made = client.beta.files.upload(file=("a.txt", b"x"))
     with pytest.raises(anthropic.BadRequestError) as caught:
