@@ -21,6 +21,7 @@ from sandbox.setup import NOT_FOUND, NOT_RUNNABLE, TerminalSettings
 
 # Process 1 answers at once. What runs beside it may keep it from that, and must not keep whoever asks.
 _ANSWER_S = 60.0
+DYING_S = 5.0
 
 
 class StoppedError(Failure):
@@ -60,6 +61,7 @@ class Exec:
         self._connection = connection
         self._name = ""
         self._unrunnable: tuple[int, str] | None = None
+        self._dead: float | None = None
 
     def fileno(self) -> int:
         """Readable when `poll` has something to do; for select, epoll and asyncio's add_reader."""
@@ -67,18 +69,20 @@ class Exec:
 
     def poll(self) -> Ended | None:
         """How the command ended, None while it runs. Never waits. StoppedError when the container went away."""
-        while self.ended is None and _readable(self._connection, 0):
-            self._listen()
-        return self.ended
+        return self.wait(0)
 
     def wait(self, timeout_s: float | None = None) -> Ended | None:
         """Wait until the command has ended; None when it had not within ``timeout_s``. StoppedError as in poll."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while self.ended is None:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not _readable(self._connection, left):
+            ends = [each for each in (deadline, self._dead) if each is not None]
+            left = max(0.0, min(ends) - time.monotonic()) if ends else None
+            if _readable(self._connection, left):
+                self._listen()
+            elif self._dead is not None and time.monotonic() >= self._dead:
+                self.ended = Ended(128 + signal.SIGKILL, signal.SIGKILL)
+            else:
                 return None
-            self._listen()
         return self.ended
 
     def signal(self, number: int) -> None:
@@ -88,8 +92,10 @@ class Exec:
                 say(self._connection, f"signal {number:d}")
 
     def kill(self) -> None:
-        """Kill the command's process group."""
+        """Kill the command's process group. It counts as ended after DYING_S, whatever is told of it: of what a
+        stranger in the container traces, its parent is not told that it is dead."""
         self.signal(signal.SIGKILL)
+        self._dead = self._dead or time.monotonic() + DYING_S
 
     def resize(self, size: Size) -> None:
         """Give its terminal another window size."""

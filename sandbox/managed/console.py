@@ -8,7 +8,8 @@ from contextlib import ExitStack, suppress
 from types import FrameType, MappingProxyType
 
 from sandbox import terminal
-from sandbox.containers.execution import Exec, Given, StoppedError, pipe
+from sandbox.containers.collecting import MOST_PIECES
+from sandbox.containers.execution import DYING_S, Exec, Given, StoppedError, pipe
 from sandbox.containers.spec import Size
 from sandbox.managed import machines
 from sandbox.managed.service import Service
@@ -132,9 +133,11 @@ def _carry(
             poll.register(source, select.POLLIN)
         left = None if deadline is None else max(0.0, deadline - _now()) * 1000
         ready = {fd for fd, _ in poll.poll(left)}
-        if deadline is not None and _now() >= deadline:
+        late = deadline is not None and _now() >= deadline
+        if late:
             running.kill()
-            deadline = None
+            # From then on it has ended in any case.
+            deadline = _now() + DYING_S
         for fd in [fd for fd in outputs if fd in ready]:
             if not _pass_on(fd, outputs[fd]):
                 del outputs[fd]
@@ -145,10 +148,11 @@ def _carry(
             if not pending:
                 reading = False
                 hang_up()
-        if running.fileno() in ready and _over(running):
+        if (running.fileno() in ready or late) and _over(running):
             for fd, target in outputs.items():
-                while _pass_on(fd, target, waiting=False):
-                    pass
+                for _ in range(MOST_PIECES):
+                    if not _pass_on(fd, target, waiting=False):
+                        break
             return
 
 

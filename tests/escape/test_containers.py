@@ -157,6 +157,40 @@ def test_a_command_that_is_traced_does_not_escape_its_time_limit(
     eventually(lambda: not marked(number), "the end of whoever traced it")
 
 
+def test_nor_is_whoever_waits_for_it_by_other_means(containers: Containers, container: str) -> None:
+    number = mark()
+    line = [PYTHON, "-Ic", TRACED.format(seconds=number), number]
+    read, write = pipe()
+    with open(read, "rb") as out, open(write, "wb") as end:
+        with containers.exec(container, line, given=Given(stdout=write)) as command:
+            end.close()
+            assert out.read(6) == b"traced"
+            command.kill()
+            assert command.poll() is None
+            eventually(command.poll, "its end")
+            assert command.ended is not None and command.ended.signal == 9
+        containers.stop(container)
+    eventually(lambda: not marked(number), "the end of whoever traced it")
+
+
+FLOOD = """
+import fcntl, os
+fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
+for _ in range(3): os.fork()
+while True: os.write(1, bytes(1 << 20))
+"""
+
+
+def test_what_goes_on_writing_keeps_nobody_who_waited_for_the_command(
+    containers: Containers, container: str
+) -> None:
+    for _ in range(3):
+        line = ["sh", "-c", f"{PYTHON} -Ic '{FLOOD}' & sleep 0.1; echo last >&2"]
+        done = containers.run(container, line, timeout_s=60, limit=1000)
+        assert (done.ended.code, done.errors, len(done.output), done.timed_out) == (0, b"last\n", 1000, False)
+    containers.stop(container)
+
+
 SERVES = """
 import os, socket, time
 os.open('/tmp/secret', os.O_CREAT | os.O_WRONLY)
