@@ -13,6 +13,7 @@ from sandbox.managed import (
     identifiers,
     inbox,
     machines,
+    outputs,
     paging,
     records,
     resources,
@@ -251,6 +252,8 @@ def archive(service: Service, identifier: str) -> Document:
             events.happened(database, identifier, "session.status_terminated")
         service.live.feed.tell(identifier)
         machines.stop(service, identifier)
+        # From now on nothing of it changes.
+        outputs.follow(service, identifier)
     return shown(record)
 
 

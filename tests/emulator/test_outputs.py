@@ -95,8 +95,9 @@ def test_outputs_outlast_processes_and_go_with_the_session(
     client: anthropic.Anthropic, emulator: Emulator
 ) -> None:
     session = a_session(client)
-    said(client, session, message(f"echo kept >{OUT}/a"))
+    run(client, session, f"echo kept >{OUT}/a")
     client.beta.sessions.archive(session)
+    assert [each.filename for each in client.beta.files.list()] == ["a"]
     assert emulator.service.live.containers.running() == ()
     found = names(client, session)
     assert client.beta.files.download(found["a"]).read() == b"kept\n"
