@@ -68,9 +68,10 @@ def test_processes_stop_when_idle_and_files_stay(emulator: Emulator, client: ant
     session = a_session(client)
     live = emulator.service.live
     live.idle_s = 0.2
-    run(client, session, "echo kept > /root/file; sleep 600 >/dev/null 2>&1 &")
-    assert live.containers.running() == (session,)
-    eventually(lambda: not live.containers.running(), "the end of its processes")
+    marker = mark()
+    started = f"echo kept > /root/file; sleep {marker} >/dev/null 2>&1 & cat /proc/$!/cmdline"
+    assert run(client, session, started)["exit_code"] == 0
+    eventually(lambda: not live.containers.running() and not marked(marker), "the end of its processes")
     assert run(client, session, "cat /root/file")["stdout"] == "kept\n"
     begun = time.monotonic()
     assert run(client, session, "sleep 0.5; echo busy")["stdout"] == "busy\n"
