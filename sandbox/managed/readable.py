@@ -17,7 +17,8 @@ def lines(event: Document) -> Iterator[str]:
     when = "queued  " if moment is None else moment[11:19]
     head, body = _told(event)
     yield f"{when}  {kind}{f'  {head}' if head else ''}"
-    for line in body.splitlines():
+    # What it says is told when its turn has come.
+    for line in body.splitlines() if moment is not None else ():
         yield f"          {line}"
 
 

@@ -11,10 +11,8 @@ from sandbox.managed.readable import lines
 AT = "2026-01-31T12:34:56.000000Z"
 TEXT = [{"type": "text", "text": "a\nb"}, {"type": "image"}]
 CASES: tuple[tuple[dict[str, Any], list[str]], ...] = (
-    (
-        {"type": "user.message", "content": TEXT, "processed_at": None},
-        ["queued    user.message", "a", "b", "[image]"],
-    ),
+    ({"type": "user.message", "content": TEXT, "processed_at": None}, ["queued    user.message"]),
+    ({"type": "user.message", "content": TEXT}, ["12:34:56  user.message", "a", "b", "[image]"]),
     ({"type": "span.model_request_start"}, []),
     ({"type": "session.usage"}, []),
     (
