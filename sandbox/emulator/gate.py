@@ -24,6 +24,7 @@ LARGEST_BODY = 32 << 20
 _LARGEST_UPLOAD = (500 << 20) + (1 << 20)
 _OPEN = ("/health", "/openapi.json", "/docs")
 _WITHOUT_BETA = ("/v1/files", "/v1/skills", "/sandbox/")
+_USAGE = 2
 _NAMED_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/?#@\[\]]+))(?::[0-9]*)?")
@@ -69,12 +70,14 @@ class Gate:
             await self.app(scope, body.receive, answer)
         except Refused as refused:
             await refusal(refused, request_id)(scope, receive, answer)
-        except Exception:
-            _log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
+        except Exception as error:
+            told = _told(error)
+            if told is None:
+                _log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
             if started:
                 raise
             bug = Refused("api_error", "Something failed inside the emulator; its log says what.")
-            await refusal(bug, request_id)(scope, receive, answer)
+            await refusal(told or bug, request_id)(scope, receive, answer)
         finally:
             took = (time.monotonic() - begun) * 1000
             _log.info("%s %s %d %.1f ms %s", scope["method"], scope["path"], started, took, request_id)
@@ -107,6 +110,15 @@ class Gate:
                     "invalid_request_error",
                     f"The header anthropic-beta must name {BETA}; it is {betas or 'missing'}.",
                 )
+
+
+def _told(error: Exception) -> Refused | None:
+    """A failure that a person can mend, as the commands tell it; None for a bug."""
+    code = getattr(error, "exit_code", None)
+    if not isinstance(code, int):
+        return None
+    kind = "invalid_request_error" if code == _USAGE else "api_error"
+    return Refused(kind, str(error), hint=getattr(error, "hint", ""))
 
 
 class _Counted:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anthropic
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from sandbox.emulator.embedded import Emulator
-from sandbox.emulator.gate import BETA
+from sandbox.emulator.gate import BETA, Door, Gate
+from sandbox.errors import HostError, InputError
 
 HEADERS = {"x-api-key": "any", "anthropic-beta": BETA}
 
@@ -84,3 +88,25 @@ def test_the_client_has_typed_errors(client: anthropic.Anthropic) -> None:
     assert caught.value.type == "not_found_error"
     assert caught.value.request_id is not None
     assert caught.value.request_id.startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "word"),
+    [
+        (HostError("the disk is full", hint="free some space"), 500, "the disk is full free some space"),
+        (InputError("no such base", hint="make it"), 400, "no such base make it"),
+        (ValueError("a private matter"), 500, "its log says what"),
+    ],
+)
+def test_what_a_person_can_mend_is_told_and_a_bug_is_not(error: Exception, status: int, word: str) -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Gate(fails, Door("k", ())))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get("/v1/files", headers={"x-api-key": "k"})
+
+    found = told(asyncio.run(ask()))
+    assert found[0] == status
+    assert word in found[2]
