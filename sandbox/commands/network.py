@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -13,12 +13,16 @@ from sandbox import blocklists, images, networks
 from sandbox.commands.place import Place
 from sandbox.networks import Access
 
+if TYPE_CHECKING:
+    from netpolicy.credentials import Credential
+
 _DENIED = 1
 
 
 @click.command()
 @click.argument("target", metavar="HOST[:PORT]")
 @click.option("--env", "environment", metavar="FILE|NAME", help="The environment (default: none at all).")
+@click.option("--session", "session_id", metavar="ID", help="A session, as it is, instead of an environment.")
 @click.option("--base", "base_name", metavar="NAME", help="The base it would stand on.")
 @click.option("--net", type=click.Choice(networks.MODES), help="The mode, as sandboxsh has it.")
 @click.option("--allow", multiple=True, metavar="HOST", help="As sandboxsh has it; may be repeated.")
@@ -31,6 +35,7 @@ def why(
     /,
     target: str,
     environment: str | None,
+    session_id: str | None,
     base_name: str | None,
     as_json: bool,
     **options: Any,
@@ -43,21 +48,26 @@ def why(
     from netpolicy.policy import decide, request_for
 
     host, port = parse_target(target)
-    policy, note = _policy(context.obj(), environment, base_name, **options)
+    policy, note, attached = _asked(context, session_id, environment, base_name, options)
     request = request_for(policy, host, port)
     verdict = decide(policy, request)
+    ours = [each for each in attached if (each.host, each.port) == (host, port)]
     if as_json:
         import json
 
-        click.echo(json.dumps(_verdict(request.protocol, host, port, verdict, note), indent=2))
+        found = _verdict(request.protocol, host, port, verdict, note)
+        click.echo(json.dumps({**found, "attached": [_attached(each) for each in ours]}, indent=2))
     else:
         click.echo("\n".join(_explained(request.protocol, host, port, verdict, note)))
-    if not verdict.allow:
+        for each in ours:
+            click.echo(f"  {_described(each)}")
+    if not verdict.allow and not ours:
         sys.exit(_DENIED)
 
 
 @click.command()
 @click.argument("environment", metavar="[FILE|NAME]", required=False)
+@click.option("--session", "session_id", metavar="ID", help="A session, as it is, instead of an environment.")
 @click.option("--base", "base_name", metavar="NAME", help="The base it would stand on.")
 @click.option("--net", type=click.Choice(networks.MODES), help="The mode, as sandboxsh has it.")
 @click.option("--allow-private", multiple=True, metavar="CIDR", help="As sandboxsh has it; may be repeated.")
@@ -65,21 +75,28 @@ def why(
 @click.option("--json", "as_json", is_flag=True, help="Print the policy as JSON.")
 @click.pass_context
 def policy(
-    context: click.Context, /, environment: str | None, base_name: str | None, as_json: bool, **options: Any
+    context: click.Context,
+    /,
+    environment: str | None,
+    session_id: str | None,
+    base_name: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Print what the environment lets out, each rule with its origin."""
+    """Print what the environment, or a session, lets out, each rule with its origin."""
     from netpolicy.policy import render
 
-    compiled, note = _policy(context.obj(), environment, base_name, **options)
+    compiled, note, attached = _asked(context, session_id, environment, base_name, options)
     if as_json:
         import json
 
         rules = [_rule(rule) for rule in compiled.rules]
         blocks = [_rule(block) for block in compiled.blocks]
         told = {"mode": compiled.mode, "blocks": blocks, "rules": rules, "private": compiled.private}
+        told["attached"] = [_attached(each) for each in attached]
         click.echo(json.dumps({**told, "note": note or None}, indent=2))
         return
-    click.echo("\n".join(render(compiled)))
+    click.echo("\n".join([*render(compiled), *(f"  {_described(each)}" for each in attached)]))
     if note:
         click.echo(f"note: {note}", err=True)
 
@@ -115,6 +132,43 @@ def egress(file: BinaryIO, only: str | None) -> None:
     for record in auditlog.read(file, file.name):
         if only in (None, record["verdict"]):
             click.echo(auditlog.readable(record))
+
+
+def _asked(
+    context: click.Context,
+    session_id: str | None,
+    environment: str | None,
+    base_name: str | None,
+    options: dict[str, Any],
+) -> "tuple[Policy, str, tuple[Credential, ...]]":
+    """The policy that is asked about, what could not be told of it, and what is attached to hosts."""
+    if session_id is None:
+        return *_policy(context.obj(), environment, base_name, **options), ()
+    if environment is not None or base_name is not None or any(options.values()):
+        raise click.UsageError("--session says all that there is to say: give nothing beside it")
+    from sandbox.commands.place import opened
+    from sandbox.managed import looking
+
+    with opened(context) as service:
+        found, attached = looking.policy(service, looking.find(service, session_id))
+    return found, "", attached
+
+
+def _described(credential: "Credential") -> str:
+    """A line for what is attached to a host. Its secret is no part of it."""
+    paths = ", ".join(credential.paths) or "every path"
+    what = f"with {credential.name} added" if credential.value is not None else "with nothing added"
+    return f"allow {credential.host} port {credential.port}, TLS, {paths}, {what}  ({credential.origin})"
+
+
+def _attached(credential: "Credential") -> dict[str, Any]:
+    return {
+        "host": credential.host,
+        "port": credential.port,
+        "paths": credential.paths,
+        "adds": credential.name if credential.value is not None else None,
+        "origin": credential.origin,
+    }
 
 
 def _policy(

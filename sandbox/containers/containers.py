@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from netpolicy.credentials import Credential, encode
+from netpolicy.policy import Policy
 from sandbox import removal
 from sandbox.channel import say
 from sandbox.containers import directory, execution, orders, requests, resources
@@ -295,6 +296,10 @@ class Containers:
         if not fds:
             raise FileNotFoundError(2, "there is no such file", path)
         return fds[0]
+
+    def policy(self, id_: str) -> Policy:
+        """What the container lets out, beside what is attached to hosts."""
+        return directory.read_spec(self._place(id_)).policy
 
     def egress(self, id_: str) -> str:
         """The path of the container's egress log: a line for each decision (netpolicy.audit)."""

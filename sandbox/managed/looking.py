@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from netpolicy.credentials import Credential
+from netpolicy.policy import Policy
 from sandbox.containers.directory import NoContainerError
 from sandbox.containers.spec import Change, Output, Process, Stats
 from sandbox.managed import records
@@ -59,6 +61,21 @@ def egress(service: Service, identifier: str) -> str | None:
     records.read(service.database, identifier)
     path = service.live.containers.egress(identifier)
     return path if os.path.exists(path) else None
+
+
+def policy(service: Service, identifier: str) -> tuple[Policy, tuple[Credential, ...]]:
+    """What a session lets out, and what is attached to hosts there. The container is made when it is not there yet, as
+    for a first command: what it stands on decides where its package managers' servers are."""
+    from sandbox.managed import machines, placing
+
+    record = records.read(service.database, identifier)
+    found = placing.credentials(service, identifier)
+    containers = service.live.containers
+    try:
+        return containers.policy(identifier), found
+    except NoContainerError:
+        machines.ensure(service, machines.usable(service, record.id))
+    return containers.policy(identifier), found
 
 
 def _seen(service: Service, identifier: str, look: Callable[[str], _Seen], nothing: _Seen) -> _Seen:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
+import anthropic
 import pytest
 
 from netpolicy.policy import Request, compile_policy, decide
-from tests.sessions.running import control
+from sandbox.emulator.embedded import Emulator
+from tests.capabilities import need
+from tests.sessions.running import Ran, control
 
 LIMITED = """
 networking:
@@ -168,3 +172,54 @@ def test_a_log_is_shown_for_people(empty_data_dir: Path) -> None:
     done = control(empty_data_dir, "egress", str(log))
     assert (done.code, f"{log}:1" in done.err) == (2, True)
     assert control(empty_data_dir, "egress", f"{log}.absent").code == 2
+
+
+def test_a_session_s_policy_names_its_mcp_server_and_its_repository(
+    empty_data_dir: Path, tmp_path: Path
+) -> None:
+    need("user-namespaces", "overlay")
+    (tmp_path / "repository.git").mkdir()
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "repository.git"], check=True, timeout=60)
+    rewrites = {"https://code.example/acme/app": str(tmp_path / "repository.git")}
+    token = "the-token-that-is-not-told"
+    with (
+        Emulator(str(empty_data_dir), keep=True, rewrites=rewrites) as emulator,
+        anthropic.Anthropic(base_url=emulator.base_url, api_key="k") as client,
+    ):
+        agent = client.beta.agents.create(
+            name="a",
+            model="m",
+            tools=[{"type": "mcp_toolset", "mcp_server_name": "docs"}],
+            mcp_servers=[{"type": "url", "name": "docs", "url": "https://mcp.example/sse"}],
+        )
+        environment = client.beta.environments.create(
+            name="e",
+            config={"type": "cloud", "networking": {"type": "limited", "allow_mcp_servers": True}},
+        )
+        session = client.beta.sessions.create(
+            agent=agent.id,
+            environment_id=environment.id,
+            resources=[
+                {
+                    "type": "github_repository",
+                    "url": "https://code.example/acme/app",
+                    "authorization_token": token,
+                }
+            ],
+        )
+
+        def told(*arguments: str) -> Ran:
+            return control(empty_data_dir, *arguments, "--session", session.id)
+
+        printed = told("policy").out
+        assert "the MCP server docs" in printed
+        assert "code.example port 443, TLS, /acme/app" in printed
+        assert "repository https://code.example/acme/app" in printed
+        (attached,) = json.loads(told("policy", "--json").out)["attached"]
+        assert (attached["host"], attached["adds"]) == ("code.example", "authorization")
+        assert token not in printed + told("policy", "--json").out
+        for host, code in (("mcp.example", 0), ("code.example", 0), ("other.example", 1)):
+            assert told("why", host).code == code, host
+        assert "/acme/app" in told("why", "code.example").out
+        assert json.loads(told("why", "code.example", "--json").out)["attached"] == [attached]
+        assert told("why", "mcp.example", "--env", "e").code == 2
