@@ -5,6 +5,7 @@ becomes ``/``; targets are absolute paths in the session and are looked up insid
 link of a base or a layer leads outside.
 """
 
+import errno
 import os
 import stat
 from contextlib import ExitStack
@@ -46,7 +47,9 @@ class Overlay(NamedTuple):
             if self.target == "/":
                 sys_.mount("overlay", root, "overlay", sys_.MS_NODEV, data)
             else:
-                _mount_at(root, self.target, "overlay", "overlay", sys_.MS_NODEV, data)
+                with make_directory(root, self.target) as target:
+                    check_place(root, target.fd)
+                    sys_.mount("overlay", f"{_FD}/{target.fd}", "overlay", sys_.MS_NODEV, data)
 
 
 class InPlaceRoot(NamedTuple):
@@ -99,6 +102,7 @@ class Bind(NamedTuple):
             sys_.mount_setattr(tree.fd, attributes=attributes, recursive=True)
             make = make_directory if _is_directory(tree.fd) else make_file
             with make(root, self.target) as target:
+                check_place(root, target.fd)
                 sys_.move_mount(tree.fd, target.fd)
 
 
@@ -337,6 +341,22 @@ Operation = (
     | JavaTrust
     | Hidden
 )
+
+
+def check_place(root: str, target: int) -> None:
+    """OSError when a link leads what is mounted at the descriptor ``target`` to where nothing of a session's may stand:
+    its root, or the kernel's own file systems, whose files process 1 reads and whose covers hide what they cover."""
+    with Opened(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as top:
+        own, found = os.fstat(top.fd), os.fstat(target)
+        kernels = set()
+        for path in ("/dev", "/dev/pts", "/proc", "/sys"):
+            try:
+                with Opened(open_in(top.fd, path, os.O_PATH)) as place:
+                    kernels.add(os.fstat(place.fd).st_dev)
+            except OSError:
+                continue
+    if os.path.samestat(own, found) or found.st_dev in kernels - {own.st_dev}:
+        raise OSError(errno.EBUSY, "a link leads to where nothing may be mounted")
 
 
 def _mount_at(root: str, target: str, fstype: str, source: str, flags: int, data: str = "") -> None:

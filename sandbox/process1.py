@@ -13,6 +13,7 @@ import resource
 import select
 import signal
 import socket
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn, ParamSpec, TypeVar
 
@@ -26,6 +27,8 @@ from sandbox.setup import NOT_FOUND, Command, Setup, TerminalSettings, decode
 from sandbox.spec import HOSTNAME
 
 _SET_UP_FAILED = 125
+# os.execvpe imports it, when that is no longer possible.
+_LOADED = (warnings,)
 _CAPTURE = "leading every port to the proxy with nf_tables (sandboxctl doctor tells what that takes)"
 
 P = ParamSpec("P")
@@ -135,6 +138,10 @@ def make(channel: socket.socket) -> Inside:
     _step("setting the host name", socket.sethostname, HOSTNAME)
     _step("making mounts private", sys_.mount, "", "/", None, sys_.MS_REC | sys_.MS_PRIVATE)
     _build_root(setup.steps, setup.root, fds[setup.first_tree :])
+    if setup.terminal:
+        # For `_open_terminal`.
+        __import__("termios")
+    restrict.load_nothing()
     _step("entering the new root", _enter, setup.root)
     terminal = _open_terminal(setup.terminal, channel) if setup.terminal else None
     if setup.window:

@@ -1,9 +1,11 @@
 """What a session's processes lose before the command runs: capabilities, new privileges, system calls."""
 
 import resource
+import sys
 
 import prctl
 
+from sandbox import syscalls as sys_
 from sandbox.errors import HostError
 
 # The set that container engines leave to root: enough for package managers, nothing that reaches the kernel's own
@@ -26,6 +28,14 @@ KEPT = {
 }
 
 
+def load_nothing() -> None:
+    """Modules that are not loaded by now are not to be had: what Python would find is the session's, and would run with
+    the rights of this process."""
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [each for each in sys.meta_path if each.__module__ == "_frozen_importlib"]
+
+
 def drop_capabilities(*, file_capabilities: bool) -> None:
     """Keep KEPT in every set of this process and leave no way to regain the others.
 
@@ -34,8 +44,7 @@ def drop_capabilities(*, file_capabilities: bool) -> None:
 
     HostError when the kernel has a capability that can't be named here: it could not be dropped.
     """
-    with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
-        last = int(file.read())
+    last = sys_.last_capability()
     kept = frozenset(number for name, number in KEPT.items() if file_capabilities or name != "setfcap")
     for number in range(last + 1):
         if number not in kept:
@@ -55,8 +64,7 @@ def drop_capabilities(*, file_capabilities: bool) -> None:
 
 def drop_all_capabilities() -> None:
     """Keep no capability in any set of this process; those that files could bring are forbidden separately."""
-    with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
-        last = int(file.read())
+    last = sys_.last_capability()
     kinds = (prctl.CAP_EFFECTIVE, prctl.CAP_PERMITTED, prctl.CAP_INHERITABLE)
     prctl.set_caps(*((number, kind, False) for kind in kinds for number in range(last + 1)))
 

@@ -47,6 +47,8 @@ _CLONE = {"x86_64": 56, "aarch64": 220, "riscv64": 220}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
 
+_PR_CAPBSET_READ = 23
+
 _libc = ctypes.CDLL(None, use_errno=True)
 # PyDLL keeps the interpreter lock over the call, as os.fork() does.
 _libc_locked = ctypes.PyDLL(None, use_errno=True)
@@ -102,6 +104,14 @@ def tee(source: int, target: int, length: int, flags: int) -> int:
         _libc.tee(ctypes.c_int(source), ctypes.c_int(target), ctypes.c_size_t(length), ctypes.c_uint(flags)),
         "tee",
     )
+
+
+def last_capability() -> int:
+    """The highest capability that the kernel knows. It is asked itself: what stands at /proc may be a session's."""
+    number = 0
+    while _libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number), 0, 0, 0) >= 0:
+        number += 1
+    return number - 1
 
 
 def unshare(flags: int) -> None:

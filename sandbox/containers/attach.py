@@ -19,6 +19,7 @@ from sandbox.channel import hear, say
 from sandbox.containers.spec import Attachment
 from sandbox.errors import SetupError
 from sandbox.inroot import Opened, make_file, open_in
+from sandbox.operations import check_place
 
 
 class Namespaces:
@@ -89,6 +90,7 @@ def _show(inside: Inside, attachment: Attachment) -> int:
     attributes = sys_.MOUNT_ATTR_RDONLY | sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV
     sys_.mount_setattr(tree, attributes=attributes, recursive=False)
     with make_file("/", attachment.target) as place:
+        check_place("/", place.fd)
         sys_.move_mount(tree, place.fd)
     return tree
 
@@ -147,6 +149,7 @@ def _be_inside(inside: Inside, works: Sequence[Work], told: socket.socket) -> No
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
         restrict.forbid_inspection()
+        restrict.load_nothing()
         sys_.setns(inside.namespaces.mount, sys_.CLONE_NEWNS)
         os.umask(0o022)
         for work in works:

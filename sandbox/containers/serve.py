@@ -13,11 +13,10 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import termios
-import warnings
 from typing import NoReturn
 
+from sandbox import restrict
 from sandbox.channel import hear, say
 from sandbox.containers.orders import Order, decode
 from sandbox.descriptors import close_all_but
@@ -28,8 +27,6 @@ from sandbox.setup import decode as decode_setup
 _TIOCGPTPEER = 0x5441
 _TIOCSPTLCK = 0x40045431
 _MOST_TASKS = 1024
-# os.execvpe imports it, when that is no longer possible.
-_LOADED = (warnings,)
 
 
 def become(channel_fd: int) -> NoReturn:
@@ -51,6 +48,7 @@ def _live(channel: socket.socket) -> int:
             file.flush()
             say(theirs, "made", (file.fileno(), inside.fds[0]))
         os._exit(0)
+    restrict.load_nothing()
     theirs.close()
     with ours:
         message = hear(ours)
@@ -102,9 +100,6 @@ class _Service:
 def _serve(setup: Setup, channel: socket.socket, listener: socket.socket) -> int:
     close_all_but((0, 1, 2, channel.fileno(), listener.fileno()))
     listener.setblocking(False)
-    # A module that is loaded from now on would come from the session's files.
-    sys.meta_path.clear()
-    sys.path.clear()
     gc.freeze()
     wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.signal(signal.SIGCHLD, lambda *_: None)

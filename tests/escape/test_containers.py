@@ -11,12 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from netpolicy.credentials import repository
 from sandbox.containers import directory
 from sandbox.containers.containers import Containers
 from sandbox.containers.execution import Given, pipe
-from sandbox.containers.spec import Size
+from sandbox.containers.spec import Repository, Size
 from sandbox.containers.starting import Starter
+from sandbox.errors import SetupError
+from sandbox.removal import as_owner
 from tests.capabilities import need
 from tests.containers.conftest import SPEC
 from tests.sessions.running import PYTHON, Sandbox, children, eventually, mark, marked
@@ -321,3 +325,38 @@ def test_process_1_and_its_commands_are_no_copies_of_a_process_with_a_token(
         keeper = int(Path(f"/proc/{process1}/stat").read_text().rpartition(")")[2].split()[1])
         assert in_memory(keeper, header)
         assert not [pid for pid in (starter.pid, process1, *children(process1)) if in_memory(pid, header)]
+
+
+RIGHTS = "grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; test -e /proc/sys/planted || echo genuine"
+
+
+@pytest.mark.parametrize("place", ["/proc/sys", "/proc", "/", "/dev", "/dev/pts", "/proc/self/.."])
+def test_what_a_container_left_leads_no_mount_over_what_process_1_relies_on(
+    containers: Containers, place: str
+) -> None:
+    """A repository's directory is the container's to fill, and the one above it its to exchange for a link."""
+    containers.create("one", SPEC._replace(repositories=(Repository("mine", "/srv/deep/mine"),)))
+    before = containers.run("one", ["sh", "-c", RIGHTS]).output
+    assert b"genuine" in before
+    plant = (
+        "cd /srv/deep/mine; mkdir -p kernel sys/kernel proc/sys/kernel; touch planted;"
+        "for each in kernel sys/kernel proc/sys/kernel; do echo 0 >$each/cap_last_cap; done;"
+        'mv /srv/deep /srv/old; mkdir -p /srv/deep; ln -s "$0" /srv/deep/mine'
+    )
+    for link, starts in ((place, False), ("/srv/else", True)):
+        containers.run("one", ["sh", "-c", f"rm -rf /srv/old; mkdir -p /srv/else; {plant}", link])
+        containers.stop("one")
+        if starts:
+            assert containers.run("one", ["sh", "-c", RIGHTS]).output == before
+        else:
+            with pytest.raises(SetupError):
+                containers.start("one")
+            # What stands in its upper directory is undone as its owner would.
+            upper = f"{containers.data}/containers/{containers.ids.name}/one/upper/srv"
+            as_owner(containers.ids, lambda: _put_back(upper))  # noqa: B023
+            assert containers.run("one", ["sh", "-c", RIGHTS]).output == before
+
+
+def _put_back(upper: str) -> None:
+    os.unlink(f"{upper}/deep/mine")
+    os.mkdir(f"{upper}/deep/mine")

@@ -165,3 +165,18 @@ def test_a_fork_bomb_ends_with_its_session(sandbox: Sandbox) -> None:
     assert done.code in (124, 137, 2), done
     assert time.monotonic() - begun < 45
     eventually(lambda: not marked(number), "the end of every process")
+
+
+def test_process_1_loads_nothing_of_the_sessions(either_sandbox: Sandbox, tmp_path: Path) -> None:
+    """It is Python, and its root is the session's by the time that it gives up its rights."""
+    import termios
+
+    place = getattr(termios, "__file__", None)
+    if place is None:
+        pytest.skip("this Python has no module of its own for terminals")
+    (tmp_path / os.path.basename(place)).write_text("hostile")
+    given = ("--mount", f"{tmp_path}:{os.path.dirname(place)}")
+    line = either_sandbox.line(*given, "--", "sh", "-c", f"test -t 0 && ls {os.path.dirname(place)}")
+    around = ["script", "-qec", shlex.join(line), "/dev/null"]
+    done = subprocess.run(around, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    assert (done.returncode, os.path.basename(place).encode() in done.stdout) == (0, True), done
