@@ -16,7 +16,9 @@ _PORT = 8788
     "--port", default=_PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free."
 )
 @click.option(
-    "--api-key", metavar="KEY", help="Demand this key (default: $SANDBOXSH_API_KEY; on loopback, any)."
+    "--api-key",
+    metavar="KEY",
+    help="Demand this key (default: $SANDBOXSH_API_KEY; on loopback, any, and your own programs alone).",
 )
 @click.option("--data", metavar="DIR", help="Where sandboxsh keeps its data (default: $SANDBOXSH_DATA).")
 @click.option(
