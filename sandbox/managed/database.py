@@ -157,21 +157,25 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Several reads that see one state."""
+        """Several reads that see one state. A change can't be made within: another process's may have come between."""
         connection = self._connection()
         if connection.in_transaction:
             yield connection
             return
         connection.execute("BEGIN")
+        self._local.reading = True
         try:
             yield connection
         finally:
+            self._local.reading = False
             connection.execute("COMMIT")
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One change: all of it, or none when the block raises. Inside another it belongs to that one."""
         connection = self._connection()
+        if getattr(self._local, "reading", False):
+            raise RuntimeError("a change of the records begins within a read")
         if connection.in_transaction:
             yield connection
             return

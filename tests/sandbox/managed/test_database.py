@@ -33,6 +33,17 @@ def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_change_within_a_read_is_a_mistake_of_ours_that_shows(tmp_path: Path) -> None:
+    database = Database(str(tmp_path / "state.db"))
+    with pytest.raises(RuntimeError, match="within a read"), database.read():
+        database.insert("agents", document(1))
+    assert database.get("agents", "agent_1") is None
+    with database.write(), database.read():
+        database.insert("agents", document(1))
+    assert database.get("agents", "agent_1") == document(1)
+    database.close()
+
+
 def test_threads_and_processes_write_side_by_side(tmp_path: Path) -> None:
     path = str(tmp_path / "state.db")
     database = Database(path)
