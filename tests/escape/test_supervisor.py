@@ -68,12 +68,13 @@ for name in ('NOFILE', 'CPU', 'NPROC', 'FSIZE', 'DATA'):
     attempt(name, resource.prlimit, pid, number, resource.getrlimit(number))
 attempt('scheduler', os.sched_setscheduler, pid, os.SCHED_BATCH, os.sched_param(0))
 attempt('affinity', os.sched_setaffinity, pid, os.sched_getaffinity(0))
-attempt('priority', os.setpriority, os.PRIO_PROCESS, pid, 1)
+nice = os.getpriority(os.PRIO_PROCESS, 0)
+attempt('priority', os.setpriority, os.PRIO_PROCESS, pid, nice)
 if pid == 1:
-    attempt('group', os.setpriority, os.PRIO_PGRP, 1, 1)
+    attempt('group', os.setpriority, os.PRIO_PGRP, 1, nice)
     attempt('join', os.setpgid, 0, 1)
-    attempt('own group', os.setpriority, os.PRIO_PGRP, 0, 1)
-    attempt('user', os.setpriority, os.PRIO_USER, 0, 1)
+    attempt('own group', os.setpriority, os.PRIO_PGRP, 0, nice)
+    attempt('user', os.setpriority, os.PRIO_USER, 0, nice)
     for number in range(1, 65):
         attempt('', os.kill, 1, number)
 for path in glob.glob(f'/proc/{pid}/*'):
