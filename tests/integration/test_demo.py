@@ -26,4 +26,4 @@ def test_everything_that_the_demonstration_shows_is_so(data_dir: Path) -> None:
     )
     table = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line]
     assert (done.returncode, {verdict for verdict, _ in table}) == (0, {"yes"}), done
-    assert len(table) == 11
+    assert len(table) == 12
