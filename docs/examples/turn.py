@@ -1,7 +1,7 @@
 """One turn of a session over the Managed Agents API, with the standard library alone: turn.py ENVIRONMENT COMMAND.
 
-The address and the key come from ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY, as `sandboxctl serve` prints them. The official
-SDKs do the same with less; see the README.
+The address and the key come from ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY, as `sandboxctl serve` prints them. The
+official SDKs do the same with less; see the README.
 """
 
 import json
