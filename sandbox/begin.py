@@ -71,14 +71,15 @@ class Begun:
             os.waitpid(pid, 0)
 
 
-def begin(become: Callable[[int], NoReturn] | None = None) -> Begun:
+def begin(become: Callable[[int], NoReturn] | None = None, *, for_parent: bool = False) -> Begun:
     """Make process 1. The calling process must have one thread only.
 
     ``become``: what it does, given its end of the channel; by default, one command (see sandbox.process1).
+    ``for_parent``: it is a child of this process's parent, which has to wait for it.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
-        pid = sys_.clone(NAMESPACES)
+        pid = sys_.clone(NAMESPACES | (sys_.CLONE_PARENT if for_parent else 0))
     except OSError as error:
         ours.close()
         theirs.close()

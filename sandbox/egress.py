@@ -10,6 +10,7 @@ import socket
 import time
 from _thread import allocate_lock
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -57,8 +58,8 @@ class Egress:
     ) -> None:
         self.data = data
         self.environment = environment
-        self._credentials: tuple[Credential, ...] = ()
-        self._roots = b""
+        # A file in memory, for the proxy alone to read.
+        self._keys = -1
         # Held while the proxy changes or is told something: credentials may come from another thread.
         self._lock = allocate_lock()
         self._words: socket.socket | None = None
@@ -96,31 +97,44 @@ class Egress:
         session listens to from its start (`netpolicy.credentials.with_ports`). InputError names a credential that
         can't be used; the ones before stay then. HostError when the session has lost its way out over it.
         """
-        from netpolicy.credentials import checked, encode
-
-        found = tuple(checked(each) for each in credentials)
-        ports = {port for _, port in listening_ports(self.policy)}
-        for each in found:
-            if self.policy.mode == "none":
-                raise InputError(f"{each.origin} can't be attached: the session has no network")
-            if self.policy.mode == "limited" and not ports & {each.port, 0}:
-                raise InputError(
-                    f"{each.origin} can't be attached: the session does not listen on port {each.port}",
-                    "attach it before the session starts",
-                )
-        from sandbox import authority
-        from sandbox.trust import host_bundle
-
-        roots = host_bundle(self.environment) if found else b""
-        if found:
-            authority.ensure(self.data)
+        memory = in_memory(prepared(self.policy, credentials, self.data, self.environment))
         with self._lock:
-            self._credentials, self._roots = found, roots
-            if self._words is not None and not _told(self._words, encode(found, roots)):
-                # Nobody knows what it holds. Its end shows on the control socket, and the next knock starts another.
-                os.kill(self._pid, signal.SIGKILL)
-                self._words.close()
-                self._words = None
+            self._own_keys(memory)
+            if self._words is not None and not told(self._words, memory):
+                self._lose_proxy()
+
+    def take_keys(self, memory: int) -> tuple[int, int] | None:
+        """As set_credentials, of what `prepared` made, in a file in memory that this owns from now on. Nothing of it
+        comes into this process's memory. When a proxy runs: what it is told on (see `told`), and its process id."""
+        self._own_keys(memory)
+        return None if self._words is None else (self._words.fileno(), self._pid)
+
+    def distrust(self, pid: int) -> None:
+        """End the proxy if it still is the process ``pid``, which could not be told."""
+        if self._pid == pid and self._words is not None:
+            self._lose_proxy()
+
+    @property
+    def keys(self) -> int:
+        """The file in memory with what is attached, or -1."""
+        return self._keys
+
+    def _own_keys(self, memory: int) -> None:
+        if self._keys >= 0:
+            os.close(self._keys)
+        self._keys = memory
+
+    def _lose_proxy(self) -> None:
+        # Nobody knows what it holds. Its end shows on the control socket, and the next knock starts another.
+        assert self._words is not None
+        os.kill(self._pid, signal.SIGKILL)
+        self._words.close()
+        self._words = None
+
+    @property
+    def pid(self) -> int:
+        """The running proxy, 0 when there is none."""
+        return self._pid
 
     def start(self) -> None:
         """Start the proxy."""
@@ -165,6 +179,28 @@ class Egress:
             report.get("log_error", ""),
             self._deaths,
         )
+
+    def begin_finish(self) -> None:
+        """As finish, without waiting: `finished` tells when what is queued is judged."""
+        if not self._pid and self._knocking():
+            self.start()
+        if self._control is not None:
+            self._control.setblocking(False)
+            with suppress(OSError):
+                self._control.sendall(b"finish")
+
+    def finished(self) -> bool:
+        """Whether no proxy is at it any more. What it reports is let go."""
+        if self._control is None:
+            return True
+        try:
+            while self._control.recv(65536):
+                pass
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def _knocking(self) -> bool:
         import select
@@ -229,6 +265,7 @@ class Egress:
                 preload(authority)
                 make_room()
             _lose_rights()
+            credentials, roots = _attached(self._keys)
             listeners = [
                 Listener(entry.role, entry.port, listener)  # type: ignore[arg-type]
                 for entry, listener in zip(self._listening, self._sockets, strict=True)
@@ -241,8 +278,8 @@ class Egress:
                 session=self.session,
                 authority=authority,
                 host_proxies=self.host_proxies,
-                credentials=self._credentials,
-                roots=self._roots,
+                credentials=credentials,
+                roots=roots,
                 words=words,
             )
             code = 0
@@ -253,6 +290,8 @@ class Egress:
         keep = {0, 1, 2, *(each.fileno() for each in ours), *(each.fileno() for each in self._sockets)}
         if self.log is not None:
             keep.add(self.log)
+        if self._keys >= 0:
+            keep.add(self._keys)
         close_all_but(keep)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1):
@@ -266,13 +305,70 @@ class Egress:
     ) -> None:
         self._reap(signal.SIGKILL)
         self._close_listeners()
+        if self._keys >= 0:
+            os.close(self._keys)
+            self._keys = -1
 
 
-def _told(words: socket.socket, line: bytes) -> bool:
-    """Whether the proxy took what it was told."""
+def prepared(
+    policy: Policy, credentials: "Sequence[Credential]", data: str, environment: Mapping[str, str]
+) -> bytes:
+    """What a proxy has to know to attach these: a line of netpolicy.credentials.encode. InputError and HostError as
+    Egress.set_credentials."""
+    from netpolicy.credentials import checked, encode
+
+    found = tuple(checked(each) for each in credentials)
+    ports = {port for _, port in listening_ports(policy)}
+    for each in found:
+        if policy.mode == "none":
+            raise InputError(f"{each.origin} can't be attached: the session has no network")
+        if policy.mode == "limited" and not ports & {each.port, 0}:
+            raise InputError(
+                f"{each.origin} can't be attached: the session does not listen on port {each.port}",
+                "attach it before the session starts",
+            )
+    if not found:
+        return encode((), b"")
+    from sandbox import authority
+    from sandbox.trust import host_bundle
+
+    roots = host_bundle(environment)
+    authority.ensure(data)
+    return encode(found, roots)
+
+
+def in_memory(data: bytes) -> int:
+    """A descriptor of a file in memory that holds ``data``."""
+    fd = os.memfd_create("attached", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def content(memory: int) -> bytes:
+    """What a file in memory holds, wherever others stand in it."""
+    return os.pread(memory, os.fstat(memory).st_size, 0)
+
+
+def _attached(memory: int) -> "tuple[tuple[Credential, ...], bytes]":
+    if memory < 0:
+        return (), b""
+    from netpolicy.credentials import decode
+
+    found = decode(content(memory))
+    os.close(memory)
+    return found
+
+
+def told(words: socket.socket, memory: int) -> bool:
+    """Whether the running proxy took what a file in memory says, over the socket for that."""
     words.settimeout(_FINISH_S)
     try:
-        words.sendall(line)
+        words.sendall(content(memory))
         return words.recv(64) == b"ok\n"
     except OSError:
         return False

@@ -79,6 +79,11 @@ def forbid_inspection() -> None:
     prctl.set_dumpable(0)
 
 
+def allow_inspection() -> None:
+    """Undo what was inherited of `forbid_inspection`: whoever may look into this process may again."""
+    prctl.set_dumpable(1)
+
+
 def hide_arguments() -> None:
     """Overwrite this copy's arguments: /proc/1/cmdline is open to everybody, and the supervisor's may hold secrets."""
     prctl.set_proctitle("init")

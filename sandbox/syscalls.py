@@ -6,6 +6,7 @@ Each wrapper translates errno to OSError and nothing else. Numbers above 423 are
 import ctypes
 import os
 
+CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000

@@ -53,11 +53,32 @@ class Inside:
         self.window = window
         self.mounts: dict[str, int] = {}
 
+    def fds(self) -> tuple[int, int, int]:
+        """What it takes to change something."""
+        return self.namespaces.user, self.namespaces.mount, self.window
+
     def close(self) -> None:
         """Let go of everything."""
         for fd in (self.window, *self.mounts.values()):
             os.close(fd)
         self.mounts.clear()
+
+
+def show(inside: Inside, wanted: tuple[Attachment, ...], told: socket.socket) -> None:
+    """`attach` for another process's copy of ``inside``, by way of ``told``: ``mounted NAME`` with the descriptor, for
+    each, and ``done``."""
+    before = frozenset(inside.mounts)
+    attach(inside, wanted)
+    for name, fd in inside.mounts.items():
+        if name not in before:
+            say(told, f"mounted {name}", (fd,))
+    say(told, "done")
+
+
+def take_away(inside: Inside, attachment: Attachment, told: socket.socket) -> None:
+    """`detach` for another process's copy of ``inside``; ``told`` gets ``done``."""
+    detach(inside, attachment)
+    say(told, "done")
 
 
 def attach(inside: Inside, wanted: tuple[Attachment, ...]) -> None:
@@ -150,6 +171,7 @@ def _be_inside(inside: Inside, works: Sequence[Work], told: socket.socket) -> No
         os.setresuid(0, 0, 0)
         restrict.forbid_inspection()
         restrict.load_nothing()
+        restrict.die_with_parent()
         sys_.setns(inside.namespaces.mount, sys_.CLONE_NEWNS)
         os.umask(0o022)
         for work in works:

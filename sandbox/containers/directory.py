@@ -162,10 +162,11 @@ def write_attached(place: Place, attached: tuple[Attachment, ...]) -> None:
     os.rename(f"{path}.new", path)
 
 
-def lock(place: Place) -> int | None:
+def lock(place: Place, *, patience_s: float | None = None) -> int | None:
     """The container's lock, held until the descriptor is closed; None while somebody else has it.
 
-    NoContainerError when there is no such container. What a killed keeper left is dead when this returns.
+    NoContainerError when there is no such container. What a killed keeper left is dead when this returns. With
+    ``patience_s``, None as well when that takes longer; without, SetupError when it takes very long.
     """
     try:
         fd = os.open(f"{place.path}/lock", os.O_RDWR | os.O_CLOEXEC)
@@ -183,7 +184,14 @@ def lock(place: Place) -> int | None:
             standing = False
         if not standing:
             raise absent(place)
-        _await_end(os.pread(fd, 100, 0).decode())
+        noted = os.pread(fd, 100, 0).decode()
+        if not _has_ended(noted, _DYING_S if patience_s is None else patience_s):
+            if patience_s is None:
+                raise SetupError(
+                    f"process {noted.split()[0]} of an earlier run of the container does not end"
+                )
+            os.close(fd)
+            return None
     except BaseException:
         with suppress(OSError):
             os.close(fd)
@@ -207,22 +215,21 @@ def process1_of(place: Place) -> int:
     return int(pid) if _started(int(pid)) == started else 0
 
 
-def _await_end(noted: str) -> None:
+def _has_ended(noted: str, patience_s: float) -> bool:
     """Wait until the process 1 that is ``noted`` in a lock is gone, and all processes of its namespace with it."""
     if not noted:
-        return
+        return True
     pid, started = noted.split()
     try:
         pidfd = os.pidfd_open(int(pid))
     except ProcessLookupError:
-        return
+        return True
     with Opened(pidfd):
         if _started(int(pid)) != started:
-            return
+            return True
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        if not poll.poll(_DYING_S * 1000):
-            raise SetupError(f"process {pid} of an earlier run of the container does not end")
+        return bool(poll.poll(patience_s * 1000))
 
 
 def _started(pid: int) -> str:
@@ -238,7 +245,10 @@ def _started(pid: int) -> str:
 def clear_work(place: Place) -> None:
     """Forget overlayfs's own files of an earlier run, which it would refuse to take up (``volatile``)."""
     work = f"{place.path}/work"
-    if os.listdir(work):
+    if not os.path.isdir(work):
+        # Whoever did this before was killed in between.
+        make_folder(work, place.ids)
+    elif os.listdir(work):
         forget_overlays(work)
         if os.listdir(work):
             remove_tree(work, place.ids)

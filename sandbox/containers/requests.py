@@ -67,6 +67,16 @@ def failure(error: Exception) -> str | None:
     return f"failed {kind}\n{hint}\n{error}"
 
 
+def told(error: Exception) -> str:
+    """The words for any error. One of our own is shown on standard error as well."""
+    words = failure(error)
+    if words is None:
+        import traceback
+
+        traceback.print_exception(error)
+    return words or f"failed bug\n\n{type(error).__name__}: {error}"
+
+
 def raised(words: str) -> Exception:
     """The error that `failure` made words of."""
     head, _, rest = words.partition("\n")

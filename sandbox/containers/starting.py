@@ -27,7 +27,7 @@ class Asked(Protocol):
 
 
 class Starter:
-    """A process that forks keepers, for as long as the ``with`` block lasts; the containers that it started end with
+    """A process that keeps containers, for as long as the ``with`` block lasts; the containers that it started end with
     it, and with this process however that ends. Threads may share it. When it dies, the next request starts another.
     """
 

@@ -1,14 +1,16 @@
 """A container's way out, of which nothing but the listeners exists until it is needed."""
 
 import os
+import socket
 from collections.abc import Mapping
 from types import TracebackType
 
-from netpolicy.credentials import decode
 from netpolicy.hostproxy import read_proxies
+from sandbox import restrict
+from sandbox.channel import say
 from sandbox.containers import directory
 from sandbox.containers.directory import Place
-from sandbox.egress import Egress
+from sandbox.egress import Egress, content, in_memory, prepared, told
 from sandbox.netns import Listening
 
 
@@ -21,6 +23,7 @@ class WayOut:
         self._listening: list[Listening] = []
         self._fds: tuple[int, ...] = ()
         self._log = -1
+        self._keys = -1
         self._egress: Egress | None = None
 
     def take(self, listening: list[Listening], fds: tuple[int, ...]) -> None:
@@ -41,6 +44,11 @@ class WayOut:
         """See Egress.control_fd."""
         return None if self._egress is None else self._egress.control_fd()
 
+    @property
+    def pid(self) -> int:
+        """The running proxy, 0 when there is none."""
+        return 0 if self._egress is None else self._egress.pid
+
     def start(self) -> None:
         """Start the proxy."""
         self._made().start()
@@ -49,16 +57,35 @@ class WayOut:
         """The running proxy died."""
         self._made().bury()
 
-    def set_credentials(self, encoded: bytes) -> None:
-        """Attach these and no others to hosts (netpolicy.credentials.encode); see Egress.set_credentials."""
-        self._made().set_credentials(decode(encoded)[0])
+    def take_keys(self, memory: int) -> tuple[int, int] | None:
+        """See Egress.take_keys; `prepare` makes the file."""
+        if self._egress is not None:
+            return self._egress.take_keys(memory)
+        if self._keys >= 0:
+            os.close(self._keys)
+        self._keys = memory
+        return None
 
-    def finish(self) -> None:
-        """Let the proxy judge what is queued, and end it."""
+    @property
+    def keys(self) -> int:
+        """The file in memory with what is attached, or -1."""
+        return self._keys if self._egress is None else self._egress.keys
+
+    def distrust(self, pid: int) -> None:
+        """See Egress.distrust."""
+        if self._egress is not None:
+            self._egress.distrust(pid)
+
+    def begin_finish(self) -> None:
+        """Let the proxy judge what is queued; `finished` tells when it has."""
         if self._egress is None and any(_knocks(fd) for fd in self.waiting_fds()):
             self._made()
         if self._egress is not None:
-            self._egress.finish()
+            self._egress.begin_finish()
+
+    def finished(self) -> bool:
+        """See Egress.finished."""
+        return self._egress is None or self._egress.finished()
 
     def _made(self) -> Egress:
         if self._egress is None:
@@ -75,6 +102,9 @@ class WayOut:
             )
             self._egress.take(self._listening, self._fds)
             self._listening, self._fds = [], ()
+            if self._keys >= 0:
+                self._egress.take_keys(self._keys)
+                self._keys = -1
         return self._egress
 
     def __enter__(self) -> "WayOut":
@@ -87,8 +117,29 @@ class WayOut:
             self._egress.__exit__(kind, error, trace)
         for fd in self._fds:
             os.close(fd)
-        if self._log >= 0:
-            os.close(self._log)
+        for fd in (self._log, self._keys):
+            if fd >= 0:
+                os.close(fd)
+
+
+def prepare(place: Place, environment: Mapping[str, str], given: int, channel: socket.socket) -> None:
+    """Make what the proxy is to read of credentials in a file in memory (netpolicy.credentials.encode), for a process
+    that must not have them: ``channel`` gets ``keys`` with a file in memory. InputError and HostError as
+    Egress.set_credentials."""
+    from netpolicy.credentials import decode
+
+    restrict.forbid_inspection()
+    restrict.no_core_dumps()
+    policy = directory.read_spec(place).policy
+    memory = in_memory(prepared(policy, decode(content(given))[0], place.data, environment))
+    say(channel, "keys", (memory,))
+
+
+def tell(words: int, memory: int, channel: socket.socket) -> None:
+    """Tell the running proxy what a file in memory says; ``channel`` gets ``told`` or ``untold``."""
+    restrict.forbid_inspection()
+    restrict.no_core_dumps()
+    say(channel, "told" if told(socket.socket(fileno=words), memory) else "untold")
 
 
 def _knocks(fd: int) -> bool:

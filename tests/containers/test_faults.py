@@ -19,7 +19,7 @@ from sandbox.containers import directory
 from sandbox.containers.containers import Containers
 from sandbox.containers.starting import Starter
 from sandbox.idmap import IdMap
-from tests.containers.conftest import SPEC, left
+from tests.containers.conftest import SPEC, kept, left
 from tests.containers.test_containers import said
 from tests.sessions.running import children, eventually, mark, marked
 
@@ -28,26 +28,11 @@ def process1(containers: Containers, id_: str) -> int:
     return directory.process1_of(directory.place_of(containers.data, containers.ids, id_))
 
 
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def is_free(containers: Containers, id_: str) -> bool:
     lock = directory.lock(directory.place_of(containers.data, containers.ids, id_))
     if lock is not None:
         os.close(lock)
     return lock is not None
-
-
-def test_a_killed_keeper_takes_its_container_along_and_the_files_stay(
-    containers: Containers, container: str
-) -> None:
-    number = mark()
-    said(containers, f"echo kept >/root/file; sleep {number} &")
-    os.kill(parent(process1(containers, container)), signal.SIGKILL)
-    eventually(lambda: not containers.running(), "the end of process 1")
-    assert said(containers, "cat /root/file") == "kept\n"
-    eventually(lambda: not marked(number), "the end of what ran before")
 
 
 def test_a_killed_process_1_is_the_end_of_the_container_alone(containers: Containers, container: str) -> None:
@@ -59,6 +44,18 @@ def test_a_killed_process_1_is_the_end_of_the_container_alone(containers: Contai
     eventually(lambda: not marked(number), "the end of its processes")
     assert said(containers, "cat /root/file") == "kept\n"
     assert containers.running() == ("one", "two")
+
+
+def test_when_what_all_are_cloned_from_is_killed_another_one_comes(
+    containers: Containers, container: str, starter: Starter
+) -> None:
+    containers.start(container)
+    os.kill(children(starter.pid)[0], signal.SIGKILL)
+    containers.create("two", SPEC)
+    assert containers.run("two", ["echo", "there"]).output == b"there\n"
+    assert containers.running() == ("one", "two")
+    # The next test finds it in the first place again.
+    containers.sweep(())
 
 
 def test_a_killed_starter_takes_all_along_and_another_one_comes(
@@ -189,7 +186,7 @@ def test_nothing_is_left_of_a_start_that_fails(containers: Containers, starter: 
     for _ in range(3):
         with pytest.raises(Exception, match="No such file"):
             containers.start("one")
-    eventually(lambda: not children(starter.pid), "the end of the keepers")
+    eventually(lambda: not kept(starter), "the end of what it started")
     assert is_free(containers, "one")
     os.mkdir(f"{place.path}/root")
     containers.start("one")

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from netpolicy.policy import compile_policy
+from sandbox.containers import directory
 from sandbox.containers.containers import Containers
-from tests.containers.conftest import SPEC
+from sandbox.containers.starting import Starter
+from tests.containers.conftest import SPEC, kept
 from tests.containers.test_containers import said
 from tests.sessions.running import PYTHON, eventually
 
@@ -37,17 +39,14 @@ def test_a_refusal_is_told_and_written_down_and_a_restart_goes_on_with_the_log(
     }
 
 
-def test_no_proxy_runs_before_it_is_needed(containers: Containers, container: str) -> None:
-    from sandbox.containers import directory
-    from tests.containers.test_faults import parent
-    from tests.sessions.running import children
-
+def test_no_proxy_runs_before_it_is_needed(containers: Containers, container: str, starter: Starter) -> None:
     said(containers, "true")
     process1 = directory.process1_of(directory.place_of(containers.data, containers.ids, container))
-    keeper = parent(process1)
-    assert children(keeper) == [process1]
+    assert kept(starter) == [process1]
     containers.run(container, [PYTHON, "-Ic", ASK])
-    assert len(children(keeper)) == 2
+    assert len(kept(starter)) == 2
+    containers.stop(container)
+    assert kept(starter) == []
 
 
 def test_a_container_without_a_network_has_none(containers: Containers) -> None:

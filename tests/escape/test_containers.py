@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 from base64 import b64encode
 from contextlib import suppress
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 
 from netpolicy.credentials import repository
-from sandbox.containers import directory
 from sandbox.containers.containers import Containers
 from sandbox.containers.execution import Given, pipe
 from sandbox.containers.spec import Repository, Size
@@ -23,6 +23,7 @@ from sandbox.errors import SetupError
 from sandbox.removal import as_owner
 from tests.capabilities import need
 from tests.containers.conftest import SPEC
+from tests.containers.test_network import ASK
 from tests.sessions.running import PYTHON, Sandbox, children, eventually, mark, marked
 
 # What a process can find out about its own walls, and what it can do about them.
@@ -311,20 +312,37 @@ def in_memory(pid: int, text: bytes) -> bool:
     return False
 
 
-def test_process_1_and_its_commands_are_no_copies_of_a_process_with_a_token(
+def test_a_token_is_in_the_memory_of_its_container_s_proxy_alone(
     containers: Containers, container: str, starter: Starter
 ) -> None:
-    """They share a process-id namespace with whatever the container runs."""
+    """One process keeps all containers, and what it forks begins as its copy."""
     need("root")
-    token = f"song-{mark()}"
-    keyed = containers.with_credentials([repository("https://code.example/me/ours", token)])
-    header = b64encode(f"x-access-token:{token}".encode())
-    with keyed.exec(container, ["sleep", "1000"]) as command:
-        process1 = directory.process1_of(directory.place_of(containers.data, containers.ids, container))
-        assert command.pid > 1
-        keeper = int(Path(f"/proc/{process1}/stat").read_text().rpartition(")")[2].split()[1])
-        assert in_memory(keeper, header)
-        assert not [pid for pid in (starter.pid, process1, *children(process1)) if in_memory(pid, header)]
+    tokens = [f"song-{mark()}" for _ in range(2)]
+    attached = [[repository("https://code.example/me/ours", token)] for token in tokens]
+    secrets = [*map(str.encode, tokens), *(b64encode(f"x-access-token:{each}".encode()) for each in tokens)]
+    keyed = containers.with_credentials(attached[0])
+    keyed.start(container)
+    zygote, *before = children(starter.pid)
+    # A command that hangs up lets the proxy go on.
+    containers.run(container, [PYTHON, "-Ic", ASK], timeout_s=20)
+    (proxy,) = set(children(starter.pid)) - {zygote, *before}
+    assert in_memory(proxy, secrets[2])
+    keyed.set_credentials(container, attached[1])
+    assert in_memory(proxy, secrets[3])
+    # What comes later: another container with its proxy, and one cloned from what was forked anew.
+    for id_ in ("two", "three"):
+        containers.create(id_, SPEC)
+        containers.run(id_, [PYTHON, "-Ic", ASK], timeout_s=20)
+        if id_ == "two":
+            os.kill(zygote, signal.SIGKILL)
+            eventually(lambda: zygote not in children(starter.pid), "the zygote's end")
+    running = [containers.exec(id_, ["sleep", "1000"]) for id_ in (container, "two", "three")]
+    alive = [starter.pid, *children(starter.pid)]
+    alive += [pid for each in alive[1:] for pid in children(each)]
+    assert len(alive) == 1 + 1 + 3 * 3
+    assert [pid for pid in alive if any(in_memory(pid, secret) for secret in secrets)] == [proxy]
+    for command in running:
+        command.close()
 
 
 RIGHTS = "grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; test -e /proc/sys/planted || echo genuine"
