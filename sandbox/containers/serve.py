@@ -95,6 +95,7 @@ class _Service:
             self.poll.register(fd, select.POLLIN)
         self.idle = False
         self.ending = False
+        self.full = False
 
 
 def _serve(setup: Setup, channel: socket.socket, listener: socket.socket) -> int:
@@ -140,9 +141,10 @@ def _obey_keeper(service: _Service) -> bool:
         # Whoever is waiting to be taken is served; the others find nobody, and start the container again.
         _accept(service)
         return bool(service.tasks) or not _reap(service)
-    if message[0] == "end":
+    if message[0] == "end" and not service.ending:
         service.ending = True
-        service.poll.unregister(service.listener)
+        if not service.full:
+            service.poll.unregister(service.listener)
         service.listener.close()
         try:
             os.kill(-1, signal.SIGTERM)
@@ -153,7 +155,9 @@ def _obey_keeper(service: _Service) -> bool:
 
 
 def _accept(service: _Service) -> None:
-    while len(service.tasks) < _MOST_TASKS:
+    while True:
+        if len(service.tasks) >= _MOST_TASKS:
+            break
         try:
             connection, _ = service.listener.accept()
         except BlockingIOError:
@@ -161,11 +165,15 @@ def _accept(service: _Service) -> None:
         except OSError as error:
             if error.errno in (errno.ECONNABORTED, errno.EINTR):
                 continue
-            return
+            break
         connection.setblocking(False)
         task = _Task(connection)
         service.tasks[connection.fileno()] = task
         service.poll.register(connection, select.POLLIN)
+    if service.tasks and not service.full:
+        # Who comes now waits until there is room; asking again and again would only take time.
+        service.full = True
+        service.poll.unregister(service.listener)
 
 
 def _obey(service: _Service, task: _Task) -> None:
@@ -234,7 +242,12 @@ def _fork(service: _Service, task: _Task, order: Order, fds: tuple[int, ...]) ->
     try:
         stdio = tuple(terminal if place is None else fds[1 + place] for place in order.places)
         told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(told)
+            os.close(tell)
+            raise
         if pid == 0:
             _execute(order, stdio, terminal, tell)
         os.close(tell)
@@ -327,6 +340,9 @@ def _forget(service: _Service, task: _Task) -> None:
     if service.tasks.pop(task.connection.fileno(), None) is not None:
         service.poll.unregister(task.connection)
         task.connection.close()
+        if service.full and not service.ending:
+            service.full = False
+            service.poll.register(service.listener, select.POLLIN)
 
 
 def _signal(task: _Task, number: int) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sandbox.containers import directory
 from sandbox.containers.containers import Containers
 from sandbox.containers.execution import Exec, Given, StoppedError, pipe
 from sandbox.containers.spec import Size
@@ -275,3 +276,31 @@ def test_starting_is_not_held_up_by_a_slow_command(containers: Containers, conta
         read_until(output, b"ready")
         assert said(containers, "echo quick") == "quick\n"
         over.set()
+
+
+def test_more_callers_than_there_is_room_for_wait_and_take_no_time(
+    containers: Containers, container: str
+) -> None:
+    """Process 1 waits for room; it does not ask again and again."""
+    containers.start(container)
+    place = directory.place_of(containers.data, containers.ids, container)
+    process1 = directory.process1_of(place)
+    silent: list[socket.socket] = []
+    try:
+        with directory.Folder(place) as folder:
+            # As many as it takes, and some that wait to be taken.
+            while len(os.listdir(f"/proc/{process1}/fd")) < 900 or len(silent) % 100:
+                silent.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC))
+                silent[-1].connect(folder.short("exec"))
+            for _ in range(200):
+                silent.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC))
+                silent[-1].connect(folder.short("exec"))
+
+        def sleeps() -> bool:
+            return all(psutil.Process(process1).status() == psutil.STATUS_SLEEPING for _ in range(200))
+
+        eventually(sleeps, "process 1's rest")
+    finally:
+        for each in silent:
+            each.close()
+    assert said(containers, "echo room") == "room\n"
