@@ -31,8 +31,11 @@ def settled(
     tmp_path: Path, found: str, said: str, spec: str = "a@1"
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """What the text of `settle` does for one package, and what it planned."""
-    script = settle(f"{tmp_path}/cache", f"{tmp_path}/plan").replace("/var/tmp", str(tmp_path))
+    script = settle("CACHE", "PLAN").replace("/var/tmp", "MADE")
     script = script.replace("/tmp/found", f"{tmp_path}/found").replace("/tmp/said", f"{tmp_path}/said")
+    # Last, for these paths may themselves begin with one of those.
+    script = script.replace("CACHE", f"{tmp_path}/cache").replace("PLAN", f"{tmp_path}/plan")
+    script = script.replace("MADE", str(tmp_path))
     (tmp_path / "found").write_text(found)
     (tmp_path / "said").write_text(said)
     ended = shell(f"{script}tool=1.0 spec='{spec}'\nsettle\n", os.defpath)
