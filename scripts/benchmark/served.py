@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,13 +75,13 @@ def contenders(environment: Mapping[str, str], repeated: int) -> Iterator[list[C
                 if not line:
                     raise Failed("sandboxctl serve did not start")
                 port = int(line.rpartition(":")[2])
-                yield [_contender(server.pid, port, repeated)]
+                yield _contenders(server.pid, port, repeated)
             finally:
                 server.terminate()
                 server.wait(30)
 
 
-def _contender(server: int, port: int, repeated: int) -> Contender:
+def _contenders(server: int, port: int, repeated: int) -> list[Contender]:
     client = _Client(port)
     agent = client.ask("POST", "/v1/agents", {"name": "bench", "model": "none"})["id"]
     environment = client.ask(
@@ -105,16 +106,28 @@ def _contender(server: int, port: int, repeated: int) -> Contender:
         got = median(_timed(lambda: client.ask("GET", f"/v1/sessions/{made[0]}")) for _ in range(repeated))
         made += [create() for _ in range(100 - len(made))]
         listed = median(_timed(lambda: client.ask("GET", "/v1/sessions?limit=100")) for _ in range(repeated))
-        before = _weight(server)
-        running = made[1:11]
-        for one in running:
-            client.ask("POST", f"/sandbox/sessions/{one}/exec", {"command": ["true"]})
-        idle = (_weight(server) - before) / len(running) / 1e6
         for one in made:
             client.ask("DELETE", f"/v1/sessions/{one}")
-        return created, executed, got, listed, _rate(port, create, repeated), idle
+        return created, executed, got, listed, _rate(port, create, repeated)
 
-    return Contender((CREATE, EXEC, GET, LIST, RATE, IDLE), run, ours=True)
+    def weigh() -> tuple[float, ...]:
+        """What each of some sessions adds, beside one that there is already."""
+        made = [create() for _ in range(11)]
+        before = 0.0
+        for one in made:
+            client.ask("POST", f"/sandbox/sessions/{one}/exec", {"command": ["true"]})
+            before = before or _weight(server)
+        idle = (_weight(server) - before) / (len(made) - 1) / 1e6
+        for one in made:
+            client.ask("DELETE", f"/v1/sessions/{one}")
+        return (idle,)
+
+    return [
+        Contender((CREATE, EXEC, GET, LIST, RATE), run, ours=True),
+        Contender((IDLE,), weigh, ours=True)
+        if os.geteuid() == 0
+        else Contender((IDLE,), None, "what runs in sessions lets only root look"),
+    ]
 
 
 def _rate(port: int, create: Callable[[_Client], str], repeated: int) -> float:
