@@ -16,7 +16,6 @@ from sandbox.errors import HostError, InputError
 from sandbox.managed import files, turns
 from sandbox.managed.service import Service
 
-DEFAULT_PORT = 8788
 _BUSY = 98
 _GRACE_S = 5
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")

@@ -26,9 +26,6 @@ class ToolDefault(Strict):
         return {"enabled": self.enabled is not False, "permission_policy": chosen.model_dump()}
 
 
-BUILT_IN = ("bash", "edit", "read", "write", "glob", "grep", "web_fetch", "web_search")
-
-
 class BuiltInTool(ToolDefault):
     name: Literal["bash", "edit", "read", "write", "glob", "grep", "web_fetch", "web_search"]
     type: Literal["bash", "edit", "read", "write", "glob", "grep", "web_fetch", "web_search"] | None = None
