@@ -203,7 +203,7 @@ def judge(
         return Grant(verdict)
     origins = ", ".join(dict.fromkeys(each.origin for each in ours))
     reason = f"{host} is open for what is attached alone ({origins})"
-    return Grant(Verdict(False, reason, None, verdict.hint, "not-attached"))
+    return Grant(Verdict(False, reason, None, verdict.hint, "not-attached", verdict.entry))
 
 
 def with_credential(forward: Forward, grant: Grant) -> Forward:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from netpolicy import advice
 from netpolicy.blocklist import METADATA, Block, blocked_address, blocked_name
 from netpolicy.errors import InputError
 from netpolicy.hosts import ANY_HOST, HostPattern, looks_like_address, matches, normalise_name, parse_pattern
@@ -80,7 +81,8 @@ class ConnectTo(NamedTuple):
 class Policy(NamedTuple):
     """`blocks` go before `rules`. `private`: networks (CIDR) whose addresses are not refused for being private.
 
-    `attached_ports`: further ports of TLS that are listened to, for netpolicy.credentials.
+    `attached_ports`: further ports of TLS that are listened to, for netpolicy.credentials. `terms`: what whoever made
+    the policy can change, for the words of a refusal.
     """
 
     mode: Mode
@@ -89,6 +91,7 @@ class Policy(NamedTuple):
     blocks: tuple[Block, ...] = METADATA
     private: tuple[str, ...] = ()
     attached_ports: tuple[int, ...] = ()
+    terms: advice.Terms = advice.Terms()
 
 
 class Request(NamedTuple):
@@ -100,13 +103,17 @@ class Request(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`reason` is for people, `code` for programs; `hint` is the option that would allow it, or empty."""
+    """`reason` is for people, `code` for programs; `hint` says what would allow it, or is empty.
+
+    `entry`: the entry of allowed_hosts that would allow it, or empty.
+    """
 
     allow: bool
     reason: str
     rule: Rule | Block | None
     hint: str
     code: str = ""
+    entry: str = ""
 
 
 def compile_policy(
@@ -120,13 +127,14 @@ def compile_policy(
     blocks: Sequence[Block] = (),
     private: Sequence[str] = (),
     learning: bool = False,
+    terms: advice.Terms = advice.Terms(),  # noqa: B008 - a constant
 ) -> Policy:
     """Turn what the user configured into rules; InputError names the first entry that can't be accepted.
 
     Every entry is checked in every mode. `endpoints` count only with `allow_package_managers`. `openings`
     are what others than `allowed_hosts` ask for. `code_hosts`: package managers bring the well-known hosts of
     source repositories with them. `blocks` and `private`: see Policy; the names of clouds' metadata are always
-    blocked. `learning` lets a limited session reach every name, so that it shows what it needs.
+    blocked. `learning` lets a limited session reach every name, so that it shows what it needs. `terms`: see Policy.
     """
     if mode not in ("none", "limited", "unrestricted"):
         raise InputError(f"network mode {mode!r} is unknown", "choose none, limited or unrestricted")
@@ -141,7 +149,7 @@ def compile_policy(
             ]
     targets = tuple(_target(each) for each in connect_to)
     if mode == "none":
-        return Policy(mode, (), ())
+        return Policy(mode, (), (), terms=terms)
     if mode == "unrestricted":
         if targets:
             raise InputError(
@@ -151,14 +159,15 @@ def compile_policy(
         rules = [Rule(ANY_HOST, "any", 0, "unrestricted networking")]
     elif learning:
         rules.append(Rule(ANY_HOST, "any", 0, LEARNING))
-    return Policy(mode, _without_repeats(rules), targets, (*METADATA, *blocks), tuple(private))
+    return Policy(mode, _without_repeats(rules), targets, (*METADATA, *blocks), tuple(private), terms=terms)
 
 
 def decide(policy: Policy, request: Request) -> Verdict:
-    """Whether the session may do this, why, and which option would change it."""
+    """Whether the session may do this, why, and what would change it."""
+    entry = "" if request.host is None else advice.entry_for(request.protocol, request.host, request.port)
     if policy.mode == "none":
-        hint = "--net limited" if request.host is None else f"--net limited --allow {_entry(request)}"
-        return Verdict(False, "the session has no network", None, hint, "no-network")
+        hint = advice.open_network(policy.terms, entry)
+        return Verdict(False, "the session has no network", None, hint, "no-network", entry)
     if request.protocol == "dns" and policy.mode == "limited":
         return Verdict(True, "names are answered inside the session and never leave it", None, "")
     if request.host is None:
@@ -174,7 +183,7 @@ def decide(policy: Policy, request: Request) -> Verdict:
     for rule in covering:
         if rule.port in (request.port, 0) and _speaks(rule, request.protocol):
             return Verdict(True, f"allowed by {rule.origin}", rule, "")
-    return _denied(policy, request, request.host, covering)
+    return _denied(policy, request, request.host, covering, entry)
 
 
 def judge_address(
@@ -194,8 +203,8 @@ def judge_address(
     reason = veto(address, own, opened)
     if reason is None:
         return None
-    alone = f"{address}/{128 if ':' in address else 32}"
-    hint = f"--allow-private {alone}" if not opened and veto(address, own, True) is None else ""
+    openable = not opened and veto(address, own, True) is None
+    hint = advice.open_address(policy.terms, address) if openable else ""
     return Verdict(False, reason, None, hint, "private-address")
 
 
@@ -310,28 +319,23 @@ def _speaks(rule: Rule, protocol: Protocol) -> bool:
     return rule.protocol in (protocol, "any") or (rule.protocol == "tcp" and protocol != "udp")
 
 
-def _denied(policy: Policy, request: Request, host: str, covering: list[Rule]) -> Verdict:
-    hint = f"--allow {_entry(request)}"
+def _denied(policy: Policy, request: Request, host: str, covering: list[Rule], entry: str) -> Verdict:
+    hint = advice.open_host(policy.terms, entry)
     if covering:
         openings = " and ".join(
             dict.fromkeys(f"{SPOKEN[rule.protocol]} on port {rule.port}" for rule in covering)
         )
         asked = f"{SPOKEN[request.protocol]} on port {request.port}"
         code = "plain-http" if request.protocol == "http" else "port"
-        return Verdict(False, f"{host} is allowed for {openings} only, not for {asked}", None, hint, code)
+        reason = f"{host} is allowed for {openings} only, not for {asked}"
+        return Verdict(False, reason, None, hint, code, entry)
     for rule in policy.rules:
         if rule.pattern.subdomains and rule.pattern.name == host:
             reason = f"*.{host} covers the names below {host}, not {host} itself"
-            return Verdict(False, reason, None, hint, "not-allowed")
+            return Verdict(False, reason, None, hint, "not-allowed", entry)
     if looks_like_address(host):
         return Verdict(False, f"{host} is an address; only names can be allowed", None, "", "no-name")
-    return Verdict(False, f"{host} is not among the allowed hosts", None, hint, "not-allowed")
-
-
-def _entry(request: Request) -> str:
-    if request.protocol == "tls" and request.port == 443:
-        return str(request.host)
-    return f"{request.host}:{request.port}"
+    return Verdict(False, f"{host} is not among the allowed hosts", None, hint, "not-allowed", entry)
 
 
 def _allowed(entry: str, origin: str) -> Rule:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+from netpolicy import advice
 from netpolicy.blocklist import Block
 from netpolicy.hosts import looks_like_address
 from netpolicy.ownership import local_veto
@@ -122,8 +123,7 @@ class Reach:
         reason = f"{self._host} resolves to {verdict.reason}, which sessions must not reach"
         hint = verdict.hint
         if verdict.code == "private-address" and self._policy.mode == "limited":
-            shown = f"[{address}]" if ":" in address else address
-            hint = f"--connect-to {self._host}:{self._port}={shown}"
+            hint = advice.dial_at(self._policy.terms, self._host, self._port, address)
         self._finish(Unreachable("denied", reason, verdict.code, hint, verdict.rule))
 
     def _dial(self, addresses: list[str]) -> None:

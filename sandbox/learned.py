@@ -12,15 +12,15 @@ from sandbox.networks import Access
 def entries(policy: Policy, reached: Iterable[Mapping[str, Any]]) -> list[str]:
     """The entries of allowed_hosts that a session lacked. ``policy``: the session's; ``reached``: its report's.
 
-    Each is the option that the same decision names when nobody is learning.
+    Each is the one that the same decision names when nobody is learning.
     """
     strict = policy._replace(rules=tuple(rule for rule in policy.rules if rule.origin != LEARNING))
     found = set()
     for each in reached:
         protocol = "tls" if each["protocol"] == "https" else each["protocol"]
         asked = Request(cast(Protocol, protocol), each["host"], each["port"])
-        _, option, entry = decide(strict, asked).hint.partition("--allow ")
-        if option and _is_entry(entry):
+        entry = decide(strict, asked).entry
+        if _is_entry(entry):
             found.add(entry)
     return sorted(found, key=lambda entry: (entry.partition(":")[0].split(".")[::-1], entry))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from netpolicy.advice import Terms
 from netpolicy.blocklist import Block, parse_private
 from netpolicy.policy import ConnectTo, Endpoint, Opening, Policy, compile_policy
 from sandbox.errors import InputError
@@ -18,7 +19,7 @@ class Access(NamedTuple):
 
     ``allowed_hosts``: the environment's. ``openings``: what is asked for beside them, each with who asks.
     ``blocks``: what is refused whatever else is allowed. ``private``: private networks (CIDR) that may be reached.
-    ``learning``: every name may be reached, to find out which are needed.
+    ``learning``: every name may be reached, to find out which are needed. ``terms``: what its user can change.
     """
 
     mode: str = "limited"
@@ -29,6 +30,7 @@ class Access(NamedTuple):
     blocks: tuple[Block, ...] = ()
     private: tuple[str, ...] = ()
     learning: bool = False
+    terms: Terms = Terms()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -68,6 +70,19 @@ def combine(
     )
 
 
+def of_environment(
+    given: "Networking", *, blocks: Sequence[Block] = (), mcp: Sequence[Opening] = ()
+) -> Access:
+    """An environment's networking with nothing beside it. ``mcp``: the agent's MCP servers, as far as they count."""
+    access = combine(given, blocks=blocks)
+    unset = tuple(
+        field for field in ("allow_package_managers", "allow_mcp_servers") if not getattr(given, field)
+    )
+    if given.allow_mcp_servers:
+        access = access._replace(openings=tuple(mcp))
+    return access._replace(terms=Terms("environment", unset))
+
+
 def make_policy(access: Access, endpoints: Sequence[tuple[str, str, str, int, str]] = ()) -> Policy:
     """Compile a session's policy. ``endpoints``: (manager, scheme, host, port, source) of each registry."""
     return compile_policy(
@@ -80,6 +95,7 @@ def make_policy(access: Access, endpoints: Sequence[tuple[str, str, str, int, st
         blocks=access.blocks,
         private=access.private,
         learning=access.learning,
+        terms=access.terms,
     )
 
 

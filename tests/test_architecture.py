@@ -20,6 +20,7 @@ MAY_IMPORT = {"netpolicy": {"netpolicy"}, "pkgcache": {"pkgcache"}, "sandbox": s
 
 PURE = (
     "netpolicy.addresses",
+    "netpolicy.advice",
     "netpolicy.audit",
     "netpolicy.blocklist",
     "netpolicy.clienthello",

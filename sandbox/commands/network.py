@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from netpolicy.blocklist import Block
-from netpolicy.policy import Policy, Rule, Verdict
+from netpolicy.policy import Policy, Request, Rule, Verdict
 from sandbox import blocklists, images, networks
 from sandbox.commands.place import Place
 from sandbox.networks import Access
@@ -55,10 +55,10 @@ def why(
     if as_json:
         import json
 
-        found = _verdict(request.protocol, host, port, verdict, note)
+        found = _verdict(policy, request, verdict, note)
         click.echo(json.dumps({**found, "attached": [_attached(each) for each in ours]}, indent=2))
     else:
-        click.echo("\n".join(_explained(request.protocol, host, port, verdict, note)))
+        click.echo("\n".join(_explained(policy, request, verdict, note)))
         for each in ours:
             click.echo(f"  {_described(each)}")
     if not verdict.allow and not ours:
@@ -211,45 +211,41 @@ def _endpoints(
     return images.endpoints(place.data, place.ids, base_name, wanted)
 
 
-def _explained(protocol: str, host: str, port: int, verdict: Verdict, note: str) -> list[str]:
+def _explained(policy: Policy, request: Request, verdict: Verdict, note: str) -> list[str]:
     from netpolicy.policy import SPOKEN, describe
 
-    asked = f"{SPOKEN[protocol]} to {host} on port {port}"
+    asked = f"{SPOKEN[request.protocol]} to {request.host} on port {request.port}"
     if verdict.allow:
         lines = [f"allowed: {asked}"]
         if verdict.rule is not None:
             lines.append(f"  rule: {describe(verdict.rule)}")
         return lines
     lines = [f"denied: {asked}", f"  {verdict.reason}"]
-    entry = _entry(verdict)
+    by_option = policy.terms.by == "options"
     if verdict.hint:
-        lines.append(f"  to allow it: sandboxsh {verdict.hint}")
-    if entry is not None:
-        lines.append(f'  or in the environment: networking.allowed_hosts: ["{entry}"]')
+        lines.append(f"  to allow it: {'sandboxsh ' if by_option else ''}{verdict.hint}")
+    if verdict.entry and by_option:
+        lines.append(f'  or in the environment: networking.allowed_hosts: ["{verdict.entry}"]')
     if note:
         lines.append(f"  note: {note}")
     return lines
 
 
-def _verdict(protocol: str, host: str, port: int, verdict: Verdict, note: str) -> dict[str, Any]:
+def _verdict(policy: Policy, request: Request, verdict: Verdict, note: str) -> dict[str, Any]:
+    by_option = policy.terms.by == "options"
     return {
         "allow": verdict.allow,
-        "protocol": protocol,
-        "host": host,
-        "port": port,
+        "protocol": request.protocol,
+        "host": request.host,
+        "port": request.port,
         "reason": verdict.reason,
         "code": verdict.code or None,
         "rule": None if verdict.rule is None else _rule(verdict.rule),
-        "option": verdict.hint or None,
-        "allowed_hosts_entry": _entry(verdict),
+        "option": (verdict.hint if by_option else "") or None,
+        "to_allow": (f"sandboxsh {verdict.hint}" if by_option and verdict.hint else verdict.hint) or None,
+        "allowed_hosts_entry": verdict.entry or None,
         "note": note or None,
     }
-
-
-def _entry(verdict: Verdict) -> str | None:
-    """The entry of allowed_hosts that a denial's option stands for."""
-    _, option, entry = verdict.hint.partition("--allow ")
-    return entry if option else None
 
 
 def _rule(rule: Rule | Block) -> dict[str, Any]:

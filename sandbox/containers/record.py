@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from netpolicy.advice import Terms
 from netpolicy.blocklist import Block
 from netpolicy.hosts import HostPattern
 from netpolicy.policy import ConnectTo, Policy, Rule
@@ -22,6 +23,7 @@ _TYPES: dict[str, Any] = {
         Repository,
         RootFs,
         Rule,
+        Terms,
     )
 }
 

@@ -269,9 +269,11 @@ def _built(service: Service, record: Record, interrupted: Callable[[], bool] = l
 
 
 def _spec(record: Record, config: Environment, image: "Image") -> ContainerSpec:
-    access = networks.combine(config.networking, blocks=blocklists.read((), os.environ))
-    if config.networking.allow_mcp_servers:
-        access = access._replace(openings=tuple(_openings(record.document["agent"])))
+    access = networks.of_environment(
+        config.networking,
+        blocks=blocklists.read((), os.environ),
+        mcp=tuple(_openings(record.document["agent"])),
+    )
     return ContainerSpec(
         RootFs(image.base, tuple(image.layers)),
         networks.make_policy(access, image.endpoints),

@@ -124,7 +124,7 @@ def check_servers(agent: Document, environment: Environment) -> None:
     networking = environment.networking
     if not agent["mcp_servers"] or networking.type != "limited" or networking.allow_mcp_servers:
         return
-    policy = networks.make_policy(networks.combine(networking))
+    policy = networks.make_policy(networks.of_environment(networking))
     for server in agent["mcp_servers"]:
         endpoint = mcp_endpoint(server["url"])
         assert endpoint is not None
