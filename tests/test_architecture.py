@@ -139,6 +139,7 @@ TESTED_ELSEWHERE = {
     "sandbox.managed.client_events": "bodies; with what is sent, in tests/emulator/test_events.py",
     "sandbox.managed.console": "with the real command, in tests/sandbox/commands/test_sessions.py",
     "sandbox.managed.content": "bodies; with what is sent, in tests/emulator/test_events.py",
+    "sandbox.managed.environment_bodies": "in tests/emulator/test_environments.py",
     "sandbox.managed.failures": "an exception class; under every refusal of tests/emulator",
     "sandbox.managed.following": "with the real command, in tests/sandbox/commands/test_sessions.py",
     "sandbox.managed.inbox": "in tests/emulator/test_events.py and test_turns.py",

@@ -68,6 +68,7 @@ def env_create(
     """Make an environment of what FILE (YAML or JSON, - for standard input) and the options say."""
     from sandbox import environment
     from sandbox.managed import environments, values
+    from sandbox.managed.environment_bodies import EnvironmentCreate
 
     body: Any = {}
     if file is not None:
@@ -78,7 +79,7 @@ def env_create(
     kind = "self_hosted" if self_hosted else "cloud"
     body = _with_options(body, fields, name, kind)
     with opened(context) as service:
-        made = environments.create(service.database, values.read(environments.EnvironmentCreate, body))
+        made = environments.create(service.database, values.read(EnvironmentCreate, body).wanted())
         _build(service, made, skip=no_build, quiet=quiet)
     _tell("created", made, as_json)
 
@@ -109,16 +110,14 @@ def env_update(
     """
     from sandbox import environment
     from sandbox.managed import environments, values
+    from sandbox.managed.environment_bodies import EnvironmentUpdate
 
     body: Any = {} if file is None else environment.body_of(records.read(file))
     with opened(context) as service:
         found = environments.find(service.database, env)
         body = _with_options(body, fields, name, found["config"]["type"])
-        changed = environments.update(
-            service.database,
-            found["id"],
-            values.read(environments.EnvironmentUpdate, body, source=file or ""),
-        )
+        changes = values.read(EnvironmentUpdate, body, source=file or "").changes()
+        changed = environments.update(service.database, found["id"], changes)
         _build(service, changed, skip=no_build, quiet=quiet)
     _tell("updated" if changed != found else "unchanged", changed, as_json)
 

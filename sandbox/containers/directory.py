@@ -30,6 +30,7 @@ from sandbox.errors import HostError, InputError, SetupError
 from sandbox.idmap import IdMap
 from sandbox.inroot import Opened
 from sandbox.paths import directory_for
+from sandbox.processes import started
 from sandbox.removal import remove_tree
 
 _MAKING, _REMOVING = ".new-", ".gone-"
@@ -201,7 +202,7 @@ def lock(place: Place, *, patience_s: float | None = None) -> int | None:
 
 def note_process1(lock_fd: int, pid: int) -> None:
     """Write into the lock which process 1 belongs to the container from now on; 0 when there is none any more."""
-    text = "" if pid == 0 else f"{pid} {_started(pid)}"
+    text = "" if pid == 0 else f"{pid} {started(pid)}"
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, text.encode(), 0)
 
@@ -209,37 +210,27 @@ def note_process1(lock_fd: int, pid: int) -> None:
 def process1_of(place: Place) -> int:
     """The process 1 of the container on the host, 0 when it does not run."""
     try:
-        pid, started = _read(f"{place.path}/lock").split()
+        pid, since = _read(f"{place.path}/lock").split()
     except (OSError, ValueError):
         return 0
-    return int(pid) if _started(int(pid)) == started else 0
+    return int(pid) if started(int(pid)) == since else 0
 
 
 def _has_ended(noted: str, patience_s: float) -> bool:
     """Wait until the process 1 that is ``noted`` in a lock is gone, and all processes of its namespace with it."""
     if not noted:
         return True
-    pid, started = noted.split()
+    pid, since = noted.split()
     try:
         pidfd = os.pidfd_open(int(pid))
     except ProcessLookupError:
         return True
     with Opened(pidfd):
-        if _started(int(pid)) != started:
+        if started(int(pid)) != since:
             return True
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         return bool(poll.poll(patience_s * 1000))
-
-
-def _started(pid: int) -> str:
-    """When the process ``pid`` started, in ticks since boot (proc_pid_stat(5)); empty when it has ended."""
-    try:
-        state, *rest = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        # Nobody may come to bury it where the machine's own process 1 is no init.
-        return "" if state in "ZX" else rest[18]
-    except (OSError, ValueError, IndexError):
-        return ""
 
 
 def clear_work(place: Place) -> None:

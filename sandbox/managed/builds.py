@@ -13,6 +13,7 @@ from sandbox.idmap import IdMap
 from sandbox.managed import identifiers
 from sandbox.managed.database import Database, Document, dump, load
 from sandbox.managed.failures import Refused
+from sandbox.processes import started
 
 if TYPE_CHECKING:
     from pkgcache.image import Image
@@ -265,17 +266,10 @@ def _row(database: Database, identifier: str, need: Need) -> Document | None:
     return None if row is None else load(row[0])
 
 
-def _process(pid: int) -> list[float]:
+def _process(pid: int) -> list[int | str]:
     """A process as it is told from a later one that has its number."""
-    import psutil
-
-    return [pid, psutil.Process(pid).create_time()]
+    return [pid, started(pid)]
 
 
 def _alive(row: Document) -> bool:
-    import psutil
-
-    try:
-        return bool(row["process"]) and _process(int(row["process"][0])) == row["process"]
-    except psutil.Error:
-        return False
+    return bool(row["process"]) and row["process"][1] == (started(row["process"][0]) or None)

@@ -1,10 +1,12 @@
-"""Environments: stored and validated, with a revision for each change. Files and bodies are read by one parser."""
+"""Environments: stored and validated, with a revision for each change. Files and bodies are read by one parser.
+
+The bodies of requests are in `sandbox.managed.environment_bodies`: no command that reads a file needs those.
+"""
 
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, WithJsonSchema
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypedDict
 
 from sandbox import environment as bodies
 from sandbox.document import Document as Given
@@ -13,88 +15,45 @@ from sandbox.environment import MANAGERS, OLD_LIMITED, Environment
 from sandbox.managed import identifiers, paging
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import Refused, conflict, invalid, not_found
+from sandbox.managed.metadata import METADATA_PAIRS
 from sandbox.managed.paging import Condition, Limits, Page, Query
-from sandbox.managed.values import METADATA_PAIRS, Strict
 
 LIMITS = Limits(20, 100)
 RESERVED = ("anthropic", "sandboxsh")
 """No key of ``metadata`` begins with one of these, in whatever case."""
 
-_FLAG = {"anyOf": [{"type": "boolean"}, {"type": "null"}]}
-_TEXTS = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
-_NETWORKING = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["type"],
-    "properties": {
-        "type": {"enum": ["unrestricted", "limited", OLD_LIMITED]},
-        "allowed_hosts": _TEXTS,
-        "allow_mcp_servers": _FLAG,
-        "allow_package_managers": _FLAG,
-    },
-}
-_PACKAGES = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {"type": {"const": "packages"}, **dict.fromkeys(MANAGERS, _TEXTS)},
-}
-_CONFIG = {
-    "oneOf": [
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["type"],
-            "properties": {
-                "type": {"const": "cloud"},
-                "networking": {"anyOf": [_NETWORKING, {"type": "null"}]},
-                "packages": {"anyOf": [_PACKAGES, {"type": "null"}]},
-            },
-        },
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["type"],
-            "properties": {"type": {"const": "self_hosted"}},
-        },
-    ]
-}
 _DEFAULT = {"type": "cloud"}
-_Name = Annotated[str, Field(min_length=1, max_length=256)]
-_Description = Annotated[str, Field(max_length=2048)]
-_Config = Annotated[dict[str, Any], WithJsonSchema(_CONFIG)]
 
 
-class EnvironmentCreate(Strict):
-    """The body of creating an environment. ``config`` left out: a cloud one, unrestricted, without packages."""
+class NewEnvironment(NamedTuple):
+    """What an environment is to be. ``config`` None: a cloud one, unrestricted, without packages."""
 
-    name: _Name
-    config: _Config | None = None
-    description: _Description | None = None
-    metadata: dict[str, str] = {}
-    scope: Literal["organization"] | None = None
-
-
-class EnvironmentUpdate(Strict):
-    """The body of updating one: what is left out stays as it is, in ``config`` too."""
-
-    name: _Name | None = None
-    config: _Config | None = None
-    description: _Description | None = None
-    metadata: dict[str, str | None] | None = None
-    scope: Literal["organization"] | None = None
+    name: str
+    config: Mapping[str, Any] | None = None
+    description: str | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
-def create(database: Database, body: EnvironmentCreate) -> Document:
+class Changes(TypedDict, total=False):
+    """What is to change of one: what is left out stays as it is, in ``config`` too. A description of None clears it."""
+
+    name: str
+    config: Mapping[str, Any]
+    description: str | None
+    metadata: Mapping[str, str | None]
+
+
+def create(database: Database, wanted: NewEnvironment) -> Document:
     """A new environment, revision 1. Refused when another that is not archived has its name."""
-    _check_metadata(body.metadata)
+    _check_metadata(wanted.metadata)
     now = identifiers.now()
     environment: Document = {
         "id": identifiers.new("env"),
         "type": "environment",
-        "name": body.name,
-        "description": body.description,
-        "config": _config(_DEFAULT if body.config is None else body.config, None),
-        "metadata": body.metadata,
+        "name": wanted.name,
+        "description": wanted.description,
+        "config": _config(_DEFAULT if wanted.config is None else wanted.config, None),
+        "metadata": dict(wanted.metadata),
         "scope": "organization",
         "created_at": now,
         "updated_at": now,
@@ -102,20 +61,17 @@ def create(database: Database, body: EnvironmentCreate) -> Document:
     }
     with database.write():
         _check_name(database, environment)
-        database.insert("environments", environment, name=body.name)
+        database.insert("environments", environment, name=wanted.name)
         _keep_revision(database, environment, 1)
     return environment
 
 
-def from_file(environment: Environment) -> EnvironmentCreate:
-    """The body that creates what a file says."""
+def from_file(environment: Environment) -> NewEnvironment:
+    """What a file says."""
     if environment.name is None:
         raise invalid("name: is missing; an environment that lasts is known by its name")
-    return EnvironmentCreate(
-        name=environment.name,
-        config=_spelled_out(environment),
-        description=environment.description,
-        metadata=dict(environment.metadata),
+    return NewEnvironment(
+        environment.name, _spelled_out(environment), environment.description, environment.metadata
     )
 
 
@@ -143,36 +99,36 @@ def list_page(database: Database, query: Query, *, include_archived: bool = Fals
     return paging.fetch(database, "environments", query, LIMITS, conditions)
 
 
-def update(database: Database, identifier: str, body: EnvironmentUpdate) -> Document:
-    """The environment with what ``body`` changes; a new revision when that is anything."""
+def update(database: Database, identifier: str, changes: Changes) -> Document:
+    """The environment with ``changes``; a new revision when that is anything."""
     with database.write():
         old = get(database, identifier)
         new = dict(old)
-        if body.name is not None:
-            new["name"] = body.name
-        if "description" in body.model_fields_set:
-            new["description"] = body.description
-        if body.config is not None:
-            new["config"] = _config(body.config, old["config"])
-        if body.metadata is not None:
-            merged = {**old["metadata"], **body.metadata}
+        if "name" in changes:
+            new["name"] = changes["name"]
+        if "description" in changes:
+            new["description"] = changes["description"]
+        if "config" in changes:
+            new["config"] = _config(changes["config"], old["config"])
+        if "metadata" in changes:
+            merged = {**old["metadata"], **changes["metadata"]}
             new["metadata"] = {key: value for key, value in merged.items() if value}
             _check_metadata(new["metadata"])
         return _change(database, old, new)
 
 
-def put(database: Database, body: EnvironmentCreate) -> Document:
-    """The environment of that name, made when it is missing and otherwise exactly as ``body`` says."""
+def put(database: Database, wanted: NewEnvironment) -> Document:
+    """The environment of that name, made when it is missing and otherwise exactly as ``wanted`` says."""
     with database.write():
-        identifier = _named(database, body.name)
+        identifier = _named(database, wanted.name)
         if identifier is None:
-            return create(database, body)
-        _check_metadata(body.metadata)
+            return create(database, wanted)
+        _check_metadata(wanted.metadata)
         old = get(database, identifier)
-        config = _config(_DEFAULT if body.config is None else body.config, None)
+        config = _config(_DEFAULT if wanted.config is None else wanted.config, None)
         if config["type"] != old["config"]["type"]:
             raise _type_change(old["config"]["type"], config["type"])
-        new = old | {"description": body.description, "config": config, "metadata": body.metadata}
+        new = old | {"description": wanted.description, "config": config, "metadata": dict(wanted.metadata)}
         return _change(database, old, new)
 
 

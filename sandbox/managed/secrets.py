@@ -5,11 +5,12 @@ read this process, too.
 """
 
 import os
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from sandbox.errors import HostError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
 _KEY = 32
@@ -29,6 +30,8 @@ class Secrets:
 
     def open(self, sealed: bytes, purpose: str = "") -> str:
         """The text of what was sealed. HostError when the key is another one or the bytes were changed."""
+        from cryptography.exceptions import InvalidTag
+
         try:
             text = self._key(make=False).decrypt(sealed[:_NONCE], sealed[_NONCE:], purpose.encode())
         except (InvalidTag, ValueError) as error:
@@ -38,8 +41,10 @@ class Secrets:
             ) from error
         return text.decode()
 
-    def _key(self, *, make: bool) -> AESGCM:
+    def _key(self, *, make: bool) -> "AESGCM":
         if self._cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
             try:
                 self._cipher = AESGCM(_read_or_make(self._path) if make else _read(self._path))
             except (OSError, ValueError) as error:

@@ -24,12 +24,13 @@ from sandbox.managed import (
 from sandbox.managed.client_events import InitialEvent
 from sandbox.managed.database import Database, Document, dump, load
 from sandbox.managed.failures import invalid
+from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
 from sandbox.managed.records import IDLE, RUNNING, TERMINATED, Record
 from sandbox.managed.resource_bodies import Resources
 from sandbox.managed.service import Service
 from sandbox.managed.session_agents import AgentChange, AgentGiven
-from sandbox.managed.values import Metadata, MetadataPatch, Strict, merge
+from sandbox.managed.values import Metadata, MetadataPatch, Strict
 
 LIMITS = Limits(20, 100)
 STATUSES = ("idle", "running", "rescheduling", "terminated")

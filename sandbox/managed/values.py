@@ -6,8 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sandbox.managed.failures import Refused, invalid
-
-METADATA_PAIRS = 16
+from sandbox.managed.metadata import METADATA_PAIRS
 
 
 class Strict(BaseModel):
@@ -51,18 +50,3 @@ def _tell(error: Mapping[str, Any]) -> str:
     else:
         message = message.removeprefix("Value error, ")
     return f"{path}: {message}" if path else message
-
-
-def merge(
-    old: Mapping[str, str], patch: Mapping[str, str | None], *, empty_deletes: bool = True
-) -> dict[str, str]:
-    """``old`` with ``patch`` applied: null deletes, so does an empty text where it may. Refused when too many."""
-    merged = dict(old)
-    for key, value in patch.items():
-        if value or (value == "" and not empty_deletes):
-            merged[key] = value
-        else:
-            merged.pop(key, None)
-    if len(merged) > METADATA_PAIRS:
-        raise invalid(f"metadata: would have {len(merged)} pairs; {METADATA_PAIRS} are allowed")
-    return merged

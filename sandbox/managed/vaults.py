@@ -9,8 +9,9 @@ from pydantic import Field
 from sandbox.managed import identifiers, paging
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import invalid, not_found
+from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
-from sandbox.managed.values import Metadata, MetadataPatch, Strict, merge
+from sandbox.managed.values import Metadata, MetadataPatch, Strict
 
 LIMITS = Limits(20, 100)
 _Name = Annotated[str, Field(min_length=1, max_length=255)]

@@ -25,7 +25,7 @@ import pytest
 from sandbox import idmap, images
 from sandbox.emulator.embedded import Emulator
 from sandbox.managed import builds, environments
-from sandbox.managed.environments import EnvironmentCreate, EnvironmentUpdate
+from sandbox.managed.environments import Changes, NewEnvironment
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service, open_service
 from tests.pkgcache.scripted import add_base
@@ -44,7 +44,7 @@ def service(empty_data_dir: Path) -> Iterator[Service]:
 
 
 def made(service: Service, config: Any, name: str = "a") -> dict[str, Any]:
-    return environments.create(service.database, EnvironmentCreate(name=name, config=config))
+    return environments.create(service.database, NewEnvironment(name, config))
 
 
 def read_build(url: str, identifier: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_a_failed_build_tells_the_manager_and_the_next_need_builds_again(service
     fixed = environments.update(
         service.database,
         environment["id"],
-        EnvironmentUpdate(config={"type": "cloud", "packages": {"pip": []}}),
+        Changes(config={"type": "cloud", "packages": {"pip": []}}),
     )
     assert service.builder.state(fixed)["state"] == "ready"
     assert service.builder.image(fixed).layers == ()

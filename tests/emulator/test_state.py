@@ -21,7 +21,7 @@ from sandbox.managed import agents, credentials, environments, files, sessions, 
 from sandbox.managed.agents import AgentCreate
 from sandbox.managed.credentials import CredentialCreate, Unrestricted, Variable
 from sandbox.managed.database import dump
-from sandbox.managed.environments import EnvironmentCreate, EnvironmentUpdate
+from sandbox.managed.environments import Changes, NewEnvironment
 from sandbox.managed.failures import Refused
 from sandbox.managed.files import Upload
 from sandbox.managed.paging import Query
@@ -51,8 +51,8 @@ def make(empty_data_dir: Path) -> Iterator[Callable[[str], Service]]:
 
 def fill(service: Service) -> dict[str, Any]:
     """One of everything; the ids."""
-    environment = environments.create(service.database, EnvironmentCreate(name="e"))
-    environments.update(service.database, environment["id"], EnvironmentUpdate(description="d"))
+    environment = environments.create(service.database, NewEnvironment("e"))
+    environments.update(service.database, environment["id"], Changes(description="d"))
     agent = agents.create(service.database, AgentCreate(name="a", model="m"))
     vault = vaults.create(service.database, VaultCreate(display_name="v"))
     auth = Variable(

@@ -8,14 +8,14 @@ from sandbox.emulator.answers import answer, page
 from sandbox.emulator.queries import Paging
 from sandbox.emulator.service import Served
 from sandbox.managed import environments
-from sandbox.managed.environments import EnvironmentCreate, EnvironmentUpdate
+from sandbox.managed.environment_bodies import EnvironmentCreate, EnvironmentUpdate
 
 router = APIRouter(tags=["environments"])
 
 
 @router.post("/v1/environments")
 async def create(body: EnvironmentCreate, served: Served) -> Response:
-    made = environments.create(served.database, body)
+    made = environments.create(served.database, body.wanted())
     await run_in_threadpool(served.builder.begin, made)
     return answer(made)
 
@@ -32,7 +32,7 @@ async def get(environment_id: str, served: Served) -> Response:
 
 @router.post("/v1/environments/{environment_id}")
 async def update(environment_id: str, body: EnvironmentUpdate, served: Served) -> Response:
-    changed = environments.update(served.database, environment_id, body)
+    changed = environments.update(served.database, environment_id, body.changes())
     await run_in_threadpool(served.builder.begin, changed)
     return answer(changed)
 

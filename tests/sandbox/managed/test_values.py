@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from sandbox.managed.failures import Refused
-from sandbox.managed.values import Metadata, Strict, merge, read
+from sandbox.managed.values import Metadata, Strict, read
 
 
 class Body(Strict):
@@ -24,11 +24,3 @@ def test_a_body_is_read_strictly_and_all_its_mistakes_are_told() -> None:
     for word in ("name: is required", "count: ", "colour: unknown or unsupported field", "metadata"):
         assert word in told
     assert caught.value.status == 400
-
-
-def test_a_patch_deletes_with_null_and_with_nothing() -> None:
-    assert merge({"a": "1", "b": "2", "c": "3"}, {"a": None, "b": "", "d": "4"}) == {"c": "3", "d": "4"}
-    full = {str(number): "x" for number in range(16)}
-    assert len(merge(full, {"0": None, "new": "y"})) == 16
-    with pytest.raises(Refused, match="17 pairs"):
-        merge(full, {"new": "y"})
