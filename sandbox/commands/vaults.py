@@ -50,6 +50,46 @@ def vault_list(context: click.Context, archived: bool, as_json: bool) -> None:
     _rows(rows, as_json)
 
 
+@vault.command("show")
+@click.argument("vault_id", metavar="ID")
+@records.as_json
+@click.pass_context
+def vault_show(context: click.Context, vault_id: str, as_json: bool) -> None:
+    """Print a vault."""
+    from sandbox.managed import vaults
+
+    with opened(context) as service:
+        _show(vaults.get(service.database, vault_id), as_json)
+
+
+@vault.command("update")
+@click.argument("vault_id", metavar="ID")
+@click.argument("file", required=False)
+@click.option("--name")
+@records.metadata
+@records.as_json
+@click.pass_context
+def vault_update(
+    context: click.Context,
+    vault_id: str,
+    file: str | None,
+    name: str | None,
+    metadata: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change what FILE (YAML or JSON, - for standard input) and the options name of a vault.
+
+    FILE has the fields of the API's body: display_name and metadata, of which null removes a key.
+    """
+    from sandbox.managed import values, vaults
+
+    body = values.read(vaults.VaultUpdate, _changes(file, name, metadata), source=file or "")
+    with opened(context) as service:
+        old = vaults.get(service.database, vault_id)
+        new = vaults.update(service.database, vault_id, body)
+    _tell("updated" if new != old else "unchanged", new, as_json)
+
+
 @vault.command("archive")
 @click.argument("vault_id", metavar="ID")
 @click.pass_context
@@ -118,6 +158,50 @@ def credential_list(context: click.Context, vault_id: str, archived: bool, as_js
     _rows(rows, as_json)
 
 
+@credential.command("show")
+@click.argument("vault_id", metavar="VAULT")
+@click.argument("credential_id", metavar="ID")
+@records.as_json
+@click.pass_context
+def credential_show(context: click.Context, vault_id: str, credential_id: str, as_json: bool) -> None:
+    """Print a credential without its secret."""
+    from sandbox.managed import credentials
+
+    with opened(context) as service:
+        _show(credentials.get(service.database, vault_id, credential_id), as_json)
+
+
+@credential.command("update")
+@click.argument("vault_id", metavar="VAULT")
+@click.argument("credential_id", metavar="ID")
+@click.argument("file", required=False)
+@click.option("--name")
+@records.metadata
+@records.as_json
+@click.pass_context
+def credential_update(
+    context: click.Context,
+    vault_id: str,
+    credential_id: str,
+    file: str | None,
+    name: str | None,
+    metadata: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change what FILE (YAML or JSON, - for standard input) and the options name of a credential.
+
+    FILE has the fields of the API's body. For example a new secret: auth: {type: environment_variable, secret_value: …}
+    """
+    from sandbox.managed import credentials, values
+
+    given = _changes(file, name, metadata)
+    body = values.read(credentials.CredentialUpdate, given, source=file or "")
+    with opened(context) as service:
+        old = credentials.get(service.database, vault_id, credential_id)
+        new = credentials.update(service.database, service.secrets, vault_id, credential_id, body)
+    _tell("updated" if new != old else "unchanged", new, as_json)
+
+
 @credential.command("archive")
 @click.argument("vault_id", metavar="VAULT")
 @click.argument("credential_id", metavar="ID")
@@ -142,6 +226,24 @@ def credential_delete(context: click.Context, vault_id: str, credential_id: str)
         found = credentials.get(service.database, vault_id, credential_id)
         credentials.delete(service.database, vault_id, credential_id)
     _tell("deleted", found)
+
+
+def _changes(file: str | None, name: str | None, metadata: tuple[str, ...]) -> dict[str, Any]:
+    """The body of an update. UsageError when there is nothing in it."""
+    body: dict[str, Any] = {} if file is None else records.read(file)
+    body |= records.given(display_name=name)
+    if metadata:
+        body["metadata"] = {**(body.get("metadata") or {}), **records.pairs(metadata)}
+    if not body:
+        raise click.UsageError("there is nothing to change: give FILE, --name or --metadata")
+    return body
+
+
+def _show(found: "Document", as_json: bool) -> None:
+    if as_json:
+        records.show_json(found)
+    else:
+        click.echo(records.as_yaml({name: value for name, value in found.items() if value}), nl=False)
 
 
 def _name(found: "Document") -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.managed.credentials import reveal
+from sandbox.managed.database import Database
+from sandbox.managed.secrets import Secrets
 from tests.sessions.running import SANDBOXCTL, control
 
 SECRET = "s3cret-that-appears-nowhere"
@@ -63,6 +66,46 @@ def test_what_is_archived_or_deleted(empty_data_dir: Path, vault: str) -> None:
     assert vault in control(data, "vault", "list", "--archived").out
     assert control(data, "vault", "delete", vault).code == 0
     assert control(data, "vault", "delete", vault).code == 2
+
+
+def test_a_vault_is_changed_by_options_and_by_a_file(empty_data_dir: Path, vault: str) -> None:
+    data, file = empty_data_dir / "data", empty_data_dir / "change.yaml"
+    done = control(data, "vault", "update", vault, "--name", "ours", "--metadata", "team=a")
+    assert (done.code, done.out) == (0, f"updated {vault} ours\n")
+    file.write_text("metadata: {k: null}\n")
+    changed = json.loads(control(data, "vault", "update", vault, str(file), "--json").out)
+    assert (changed["display_name"], changed["metadata"]) == ("ours", {"team": "a"})
+    assert json.loads(control(data, "vault", "show", vault, "--json").out) == changed
+    assert control(data, "vault", "update", vault, str(file)).out == f"unchanged {vault} ours\n"
+    for wrong in ([], ["--metadata", "team"], ["--name", ""]):
+        assert control(data, "vault", "update", vault, *wrong).code == 2, wrong
+    file.write_text("name: other\n")
+    done = control(data, "vault", "update", vault, str(file))
+    assert (done.code, "name" in done.err) == (2, True)
+    assert json.loads(control(data, "vault", "show", vault, "--json").out) == changed
+    assert control(data, "vault", "archive", vault).code == 0
+    assert control(data, "vault", "update", vault, "--name", "late").code == 2
+
+
+def test_a_credential_gets_another_secret_and_tells_it_nowhere(empty_data_dir: Path, vault: str) -> None:
+    data, file = empty_data_dir / "data", empty_data_dir / "token.yaml"
+    file.write_text(BODY)
+    made = json.loads(control(data, "vault", "credential", "create", vault, str(file), "--json").out)["id"]
+    file.write_text(f"auth: {{type: environment_variable, secret_value: {SECRET}-2}}\n")
+    done = control(data, "vault", "credential", "update", vault, made, str(file), "--name", "build", "--json")
+    changed = json.loads(done.out)
+    assert (done.code, changed["display_name"], changed["auth"]["secret_name"]) == (0, "build", "TOKEN")
+    shown = control(data, "vault", "credential", "show", vault, made)
+    assert "secret_name: TOKEN" in shown.out
+    assert SECRET not in done.out + done.err + shown.out
+    database, secrets = Database(f"{data}/managed/state.db"), Secrets(f"{data}/managed/secrets.key")
+    assert reveal(database, secrets, made) == {"secret_value": f"{SECRET}-2"}
+    database.close()
+    file.write_text("auth: {type: static_bearer, token: t}\n")
+    refused = control(data, "vault", "credential", "update", vault, made, str(file))
+    assert (refused.code, "can't become" in refused.err) == (2, True)
+    assert control(data, "vault", "credential", "update", vault, made).code == 2
+    assert control(data, "vault", "credential", "update", "vlt_none", made, "--name", "x").code == 2
 
 
 @pytest.mark.parametrize("body", ["auth: {type: password}\n", "auth: [", BODY.replace("TOKEN", "9")])
