@@ -59,7 +59,7 @@ async def _told(
                 await asyncio.wait_for(changed.wait(), _PING_S)
             except TimeoutError:
                 yield block("ping", '{"type":"ping"}')
-                ended = not _exists(service, session_id)
+                ended = _over(service, session_id)
 
 
 def block(kind: str, text: str) -> bytes:
@@ -83,9 +83,9 @@ def _preview(event: dict[str, Any]) -> list[bytes]:
     return [block(str(each["type"]), dump(each)) for each in (start, *pieces)]
 
 
-def _exists(service: Service, session_id: str) -> bool:
+def _over(service: Service, session_id: str) -> bool:
+    """Whether nothing follows. A state that was taken in has its sessions archived without a word."""
     try:
-        records.read(service.database, session_id)
+        return records.read(service.database, session_id).archived
     except Refused:
-        return False
-    return True
+        return True

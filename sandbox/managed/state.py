@@ -16,12 +16,12 @@ from contextlib import closing, contextmanager
 from typing import IO, NamedTuple
 
 from sandbox.errors import HostError, InputError
-from sandbox.managed import files, identifiers, outputs, records
+from sandbox.managed import events, files, identifiers, outputs, records
 from sandbox.managed.database import TABLES, Document, dump
 from sandbox.managed.database import load as load_document
 from sandbox.managed.failures import Refused, conflict
 from sandbox.managed.files import Content
-from sandbox.managed.resetting import reset
+from sandbox.managed.resetting import emptied
 from sandbox.managed.secrets import Secrets
 from sandbox.managed.service import Service
 
@@ -67,7 +67,8 @@ def export(service: Service, target: IO[bytes], *, with_secrets: bool = False) -
 
 
 def load(service: Service, source: IO[bytes], *, replace: bool = False) -> Summary:
-    """Take in what `export` wrote; all of it or nothing. ``replace``: what is there goes first.
+    """Take in what `export` wrote; all of it or nothing. ``replace``: in one change it takes the place of what is
+    there.
 
     Refused when something is there; InputError when ``source`` is not a whole state.
     """
@@ -78,9 +79,8 @@ def load(service: Service, source: IO[bytes], *, replace: bool = False) -> Summa
         with closing(sqlite3.connect(os.path.join(place, _RECORDS), isolation_level=None)) as copy:
             try:
                 _check(service, copy)
-                if replace:
-                    reset(service)
-                return _take_in(service, copy, place, about)
+                with emptied(service) if replace else service.database.write():
+                    return _take_in(service, copy, place, about)
             except sqlite3.Error as error:
                 raise InputError(f"the state's records can't be read: {error}") from error
 
@@ -104,6 +104,7 @@ def _prepare(copy: sqlite3.Connection, *, with_secrets: bool) -> int:
     for table in _LEFT_OUT:
         copy.execute(f"DELETE FROM {table}")  # noqa: S608
     copy.execute("DELETE FROM unfinished")
+    copy.execute("DELETE FROM events WHERE type = ?", (events.DELETED,))
     for identifier, text in copy.execute("SELECT id, doc FROM sessions").fetchall():
         document = load_document(records.aged(text))
         document |= {"status": records.TERMINATED, "archived_at": document["archived_at"] or now}
@@ -181,7 +182,12 @@ def _add_text(tar: tarfile.TarFile, place: str, name: str, text: str) -> None:
 
 def _present(service: Service) -> dict[str, int]:
     with service.database.read() as connection:
-        return {table: count for table, count in _counts(connection).items() if count}
+        counts = _counts(connection)
+        # What tells followers that a session was deleted is nothing that anybody keeps.
+        counts["events"] -= connection.execute(
+            "SELECT count(*) FROM events WHERE type = ?", (events.DELETED,)
+        ).fetchone()[0]
+    return {table: count for table, count in counts.items() if count}
 
 
 def _refuse_over(present: dict[str, int]) -> None:
@@ -254,6 +260,7 @@ def _take_in(service: Service, copy: sqlite3.Connection, place: str, about: Docu
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with service.database.write() as connection:
         _refuse_over(_present(service))
+        connection.execute("DELETE FROM events WHERE type = ?", (events.DELETED,))
         for table in _carried():
             columns = _columns(copy, table)
             marks = ", ".join("?" * len(columns))
