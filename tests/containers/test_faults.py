@@ -7,11 +7,14 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import prctl
+import psutil
 import pytest
 
 from sandbox import paths
@@ -21,7 +24,7 @@ from sandbox.containers.starting import Starter
 from sandbox.idmap import IdMap
 from tests.containers.conftest import SPEC, kept, left
 from tests.containers.test_containers import said
-from tests.sessions.running import children, eventually, mark, marked
+from tests.sessions.running import children, eventually, mark, marked, mounts
 
 
 def process1(containers: Containers, id_: str) -> int:
@@ -87,65 +90,114 @@ def test_an_ended_starter_ends_its_containers(ids: IdMap, containers: Containers
 
 
 SERVER = """
-import sys
+import os, sys
 from concurrent.futures import ThreadPoolExecutor
 from sandbox import idmap
 from sandbox.containers.containers import Containers
 from sandbox.containers.starting import Starter
 from tests.containers.conftest import SPEC
 
-data, mode, number = sys.argv[1:]
+data, mode, number, name = sys.argv[1:]
+def say(what, id_):
+    os.write(1, f"{what} {id_}\\n".encode())
 with Starter() as starter:
     containers = Containers(data, idmap.choose(idmap.read_host_ids(), mode), starter)
-    print(starter.pid, flush=True)
     def round(worker):
         for turn in range(1000):
-            id_ = f"w{worker}-{turn}"
+            id_ = f"{name}-{worker}-{turn}"
             containers.create(id_, SPEC)
-            containers.run(id_, ["sh", "-c", f"sleep {number} >/dev/null 2>&1 & echo >/root/x"])
-            print(id_, flush=True)
+            say("created", id_)
+            containers.run(id_, ["sh", "-c", f"sleep {number} >/dev/null 2>&1 & echo {id_} >/root/x"])
+            say("written", id_)
             if turn > 1:
-                containers.delete(f"w{worker}-{turn - 2}")
+                old = f"{name}-{worker}-{turn - 2}"
+                say("deleting", old)
+                containers.delete(old)
+                say("deleted", old)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(round, range(4)))
 """
 
 
-@contextmanager
-def server(containers: Containers, number: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """What a server does to containers, in a process of its own; with its starter's process id."""
-    line = [sys.executable, "-c", SERVER, containers.data, containers.ids.mode, number]
+def killed_at_work(containers: Containers, number: str, name: str, after_s: float) -> dict[str, str]:
+    """What a server does to containers, in a process of its own that is killed: the last word about each of them."""
+    line = [sys.executable, "-c", SERVER, containers.data, containers.ids.mode, number, name]
     root = str(Path(__file__).resolve().parents[2])
     env = {**os.environ, "PYTHONPATH": root}
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=env, cwd=root) as running:
         assert running.stdout is not None
         try:
-            yield running, int(running.stdout.readline())
+            first = running.stdout.readline()
+            assert first.startswith("created ")
+            # Not a wait for anything: it is the moment that is tried out.
+            time.sleep(after_s)
         finally:
             running.kill()
-            running.stdout.read()
+        said = [first, *running.stdout]
+        assert running.wait() == -signal.SIGKILL
+    return {id_: word for word, id_ in (each.split() for each in said if each.endswith("\n"))}
 
 
-@pytest.mark.parametrize("turn", range(2))
-def test_a_killed_server_leaves_nothing_that_the_next_one_does_not_sweep(
-    containers: Containers, turn: int
+@contextmanager
+def orphans() -> Iterator[Callable[[], list[int]]]:
+    """Tells the processes that lost their parent within the block, wherever they came from below this one."""
+    before = {child.pid for child in psutil.Process().children()}
+
+    def found() -> list[int]:
+        new = {child.pid for child in psutil.Process().children()} - before
+        return [pid for pid in new if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+
+    prctl.set_child_subreaper(1)
+    try:
+        yield found
+    finally:
+        prctl.set_child_subreaper(0)
+
+
+def test_what_loses_its_parent_is_found() -> None:
+    with orphans() as found:
+        number = mark()
+        subprocess.run(["sh", "-c", f"sleep {number} & :"], check=True, timeout=60)
+        (orphan,) = found()
+        assert marked(number) == [orphan]
+        os.kill(orphan, signal.SIGKILL)
+        eventually(lambda: not found(), "its end")
+
+
+def test_a_server_that_is_killed_again_and_again_leaves_whole_containers_and_nothing_else(
+    containers: Containers,
 ) -> None:
-    number = mark()
-    with server(containers, number) as (running, starter_pid):
-        starter_end = os.pidfd_open(starter_pid)
-        assert running.stdout is not None
-        for _ in range(random.randrange(3, 12)):
-            running.stdout.readline()
-        assert marked(number)
-        running.kill()
-    eventually(lambda: not marked(number), "the end of all commands")
-    eventually(lambda: not os.path.exists(f"/proc/{starter_pid}/cwd"), "the end of the starter")
-    os.close(starter_end)
-    eventually(lambda: containers.running() == (), "the end of all containers")
-    known = [name for name in left(containers) if not name.startswith(".")]
-    assert known
-    # One that was kept is whole: it starts.
-    assert containers.run(known[0], ["cat", "/root/x"]).ended.code in (0, 1)
+    number, moments = mark(), random.Random(containers.ids.mode)
+    known: dict[str, str] = {}
+    before = mounts()
+    for kill in range(3):
+        with orphans() as lost:
+            known |= killed_at_work(containers, number, f"k{kill}", moments.uniform(0.0, 0.8))
+            eventually(lambda lost=lost: not lost(), "the end of all that it started")  # type: ignore[misc]
+        assert not marked(number)
+        assert mounts() == before
+        assert containers.running() == ()
+        there = {name for name in left(containers) if not name.startswith(".")}
+        # What was being made or removed just then may be there or not; no other may.
+        assert {id_ for id_, word in known.items() if word in ("created", "written")} <= there
+        assert not {id_ for id_, word in known.items() if word == "deleted"} & there
+        assert all(id_.startswith(f"k{kill}-") for id_ in there - set(known))
+        assert set(containers.ids_of_all()) == there
+        for id_ in there:
+            place = directory.place_of(containers.data, containers.ids, id_)
+            assert is_free(containers, id_)
+            assert directory.read_spec(place) == SPEC
+            assert directory.read_attached(place) == ()
+            done = containers.run(id_, ["cat", "/root/x"])
+            written = (0, f"{id_}\n".encode())
+            if known.get(id_) in ("written", "deleting"):
+                assert (done.ended.code, done.output) == written
+            else:
+                assert (done.ended.code, done.output) in (written, (0, b""), (1, b""))
+            containers.stop(id_)
+        known = {id_: known.get(id_, "created") for id_ in there}
+        containers.sweep(there)
+        assert set(left(containers)) == there
     containers.sweep(())
     assert left(containers) == []
 
