@@ -75,8 +75,6 @@ def _in_child(ids: IdMap, work: Callable[[], None], *, translated: bool) -> None
         if translated:
             idmap.write_maps(pid, ids)
         os.write(go_write, b"g")
-        os.close(go_write)
-        go_write = -1
         with open(told, "rb", closefd=False) as pipe:
             message = pipe.read().decode()
     except BaseException:
@@ -84,8 +82,7 @@ def _in_child(ids: IdMap, work: Callable[[], None], *, translated: bool) -> None
         os.kill(pid, signal.SIGKILL)
         raise
     finally:
-        if go_write >= 0:
-            os.close(go_write)
+        os.close(go_write)
         os.close(told)
         status = os.waitpid(pid, 0)[1]
     if status != 0:

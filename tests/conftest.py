@@ -9,7 +9,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Properties keep nothing between runs: a checkout may be read-only to who tests it. How long an example takes tells
+# how busy the machine is, and nothing of the code. Where all must work, a run tries the same examples as the one
+# before: new ones are for those who can look into what they find.
+hypothesis.settings.register_profile(
+    "suite",
+    database=None,
+    deadline=None,
+    derandomize=os.environ.get("SANDBOX_MUST_WORK") == "1",
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

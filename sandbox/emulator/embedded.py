@@ -15,7 +15,7 @@ from sandbox.managed import machines, passing
 from sandbox.managed.passing import Passing
 from sandbox.managed.service import Service, open_service
 
-_START_S = 10.0
+_START_S = 60.0
 
 
 class Emulator:

@@ -90,7 +90,7 @@ def test_at_its_time_limit_a_command_and_its_process_group_are_killed(
 ) -> None:
     number = mark()
     done = containers.run(
-        container, ["sh", "-c", f"echo begun; sleep {number} & sleep {number}"], timeout_s=0.5
+        container, ["sh", "-c", f"echo begun; sleep {number} & sleep {number}"], timeout_s=1.5
     )
     assert (done.timed_out, done.ended.code, done.output) == (True, 137, b"begun\n")
     eventually(lambda: not marked(number), "the end of its children")

@@ -83,11 +83,18 @@ def on_a_terminal(containers: Containers, id_: str, script: str) -> str:
     with containers.exec(id_, [PYTHON, "-Ic", script], terminal=Size(24, 4000)) as command:
         while command.poll() is None:
             select.select([command, command.terminal], [], [], 15)
-            try:
-                text += os.read(command.terminal, 65536)
-            except (BlockingIOError, OSError):
-                continue
+            text += _waiting(command.terminal)
+        # What it said last is there when it has ended.
+        while piece := _waiting(command.terminal):
+            text += piece
     return text.decode()
+
+
+def _waiting(terminal: int) -> bytes:
+    """What can be read of a terminal now."""
+    with suppress(OSError):
+        return os.read(terminal, 65536)
+    return b""
 
 
 def test_commands_of_a_container_are_behind_the_walls_of_a_session(
@@ -154,7 +161,7 @@ def test_a_command_that_is_traced_does_not_escape_its_time_limit(
     containers: Containers, container: str
 ) -> None:
     number = mark()
-    done = containers.run(container, [PYTHON, "-Ic", TRACED.format(seconds=number), number], timeout_s=0.5)
+    done = containers.run(container, [PYTHON, "-Ic", TRACED.format(seconds=number), number], timeout_s=3)
     assert (done.timed_out, done.ended.signal, done.output) == (True, 9, b"traced"), done
     assert containers.run(container, ["echo", "works"]).output == b"works\n"
     assert marked(number)
@@ -181,6 +188,8 @@ def test_nor_is_whoever_waits_for_it_by_other_means(containers: Containers, cont
 FLOOD = """
 import fcntl, os
 fcntl.fcntl(1, 1031, 1 << 20)  # F_SETPIPE_SZ
+os.write(1, bytes(1 << 20))
+os.mkdir('/root/begun')
 for _ in range(3): os.fork()
 while True: os.write(1, bytes(1 << 20))
 """
@@ -190,7 +199,8 @@ def test_what_goes_on_writing_keeps_nobody_who_waited_for_the_command(
     containers: Containers, container: str
 ) -> None:
     for _ in range(3):
-        line = ["sh", "-c", f"{PYTHON} -Ic '{FLOOD}' & sleep 0.1; echo last >&2"]
+        wait = "until rmdir /root/begun; do sleep 0.01; done 2>/dev/null"
+        line = ["sh", "-c", f'{PYTHON} -Ic "$0" & {wait}; echo last >&2', FLOOD]
         done = containers.run(container, line, timeout_s=60, limit=1000)
         assert (done.ended.code, done.errors, len(done.output), done.timed_out) == (0, b"last\n", 1000, False)
     containers.stop(container)

@@ -1,8 +1,16 @@
-"""Property tests keep nothing between runs: a checkout may be read-only to who tests it."""
+"""What tests of the wall share."""
 
 from __future__ import annotations
 
-import hypothesis
+import pytest
 
-hypothesis.settings.register_profile("stateless", database=None)
-hypothesis.settings.load_profile("stateless")
+from netpolicy import reactor
+from tests.netpolicy.looping import Clock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of every reactor that runs in the test."""
+    made = Clock()
+    monkeypatch.setattr(reactor, "monotonic", made)
+    return made

@@ -9,6 +9,16 @@ from time import monotonic
 from netpolicy.reactor import Reactor
 
 
+class Clock:
+    """Monotonic time that a test puts forward, so that what comes with time need not be waited for."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return monotonic() + self.ahead
+
+
 def until(reactor: Reactor, true: Callable[[], object], patience: float = 10.0) -> None:
     """Turn the loop until `true` is; a test that waits in vain fails."""
     end = monotonic() + patience

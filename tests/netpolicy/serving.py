@@ -22,6 +22,7 @@ from netpolicy.proxy import Listener, run
 from netpolicy.recent import NameServers
 from netpolicy.resolver import host_resolve
 from netpolicy.wall import Timeouts
+from tests.netpolicy.looping import Clock
 
 PATIENCE = 10.0  # seconds until a test gives up on a socket
 
@@ -47,6 +48,12 @@ class Session:
 
     def connect(self, role: str) -> socket.socket:
         return socket.create_connection(self.address(role), timeout=PATIENCE)
+
+    def skip(self, clock: Clock, seconds: float) -> None:
+        """So many seconds and one more pass, which the wall notices at once."""
+        clock.ahead += seconds + 1
+        # One that says nothing is no decision, and wakes it.
+        self.connect("tls").close()
 
     def finish(self) -> dict[str, Any]:
         """End the session; the summary."""
@@ -191,6 +198,14 @@ class Canary:
     def _talk(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):
             self._serve(client)
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses, and that nobody else is given meanwhile: it is bound, and not listened on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def echo(client: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import os
 import socket
@@ -636,6 +637,7 @@ def test_serving_leaves_no_descriptor_and_no_held_memory_behind(tmp_path: Path) 
                 ssl.create_default_context().wrap_socket(here.wall.connect("tls"), server_hostname="git.test")
 
     once()
+    gc.collect()
     before = count()
     once()
     assert count() == before

@@ -13,7 +13,8 @@ import pytest
 
 from netpolicy.policy import ConnectTo, Endpoint, compile_policy
 from netpolicy.wall import Timeouts
-from tests.netpolicy.serving import Canary, Session, allow, read_all, session, to
+from tests.netpolicy.looping import Clock
+from tests.netpolicy.serving import PATIENCE, Canary, Session, allow, read_all, session, to
 
 GET = b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n"
 CLOSING = b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
@@ -507,37 +508,38 @@ def test_a_server_that_answers_before_it_has_read_all_is_heard() -> None:
         assert (status, body) == (413, b"no")
 
 
-def test_a_server_that_never_answers_is_a_gateway_timeout_and_is_asked_once() -> None:
+def test_a_server_that_never_answers_is_a_gateway_timeout_and_is_asked_once(clock: Clock) -> None:
+    asked_again = threading.Event()
+
     def serve(client: socket.socket) -> None:
         client.recv(1000)
         client.sendall(OK)
         while client.recv(1000):
-            pass
+            asked_again.set()
 
     with (
         Canary(serve) as canary,
-        session(
-            allow("a.test:80", targets=to(canary, "a.test")), timeouts=Timeouts(hello=0.1, response=0.2)
-        ) as wall,
+        session(allow("a.test:80", targets=to(canary, "a.test"))) as wall,
         wall.connect("http") as connection,
     ):
         client = Client(connection)
         connection.sendall(GET % (b"/", b"a.test"))
         assert client.read()[0] == 200
         connection.sendall(GET % (b"/", b"a.test"))
+        assert asked_again.wait(PATIENCE)
+        wall.skip(clock, Timeouts().response)
         assert client.read()[0] == 504
         assert canary.hits == 1
 
 
-def test_a_connection_that_only_idles_is_closed_quietly() -> None:
+def test_a_connection_that_only_idles_is_closed_quietly(clock: Clock) -> None:
     with (
         Web() as web,
-        session(
-            allow("a.test:80", targets=to(web, "a.test")), timeouts=Timeouts(hello=0.1, keep_alive=0.2)
-        ) as wall,
+        session(allow("a.test:80", targets=to(web, "a.test"))) as wall,
         wall.connect("http") as connection,
     ):
         connection.sendall(GET % (b"/", b"a.test"))
         assert Client(connection).read()[0] == 200
+        wall.skip(clock, Timeouts().keep_alive)
         assert read_all(connection) == b""
         assert wall.finish()["failed"] == []

@@ -15,6 +15,7 @@ import pytest
 from netpolicy import proxy
 from netpolicy.certificates import make_authority
 from netpolicy.wall import Timeouts
+from tests.netpolicy.looping import Clock
 from tests.netpolicy.serving import Authority, Canary, Session, allow, read_all, session, to
 
 REFUSALS = make_authority(datetime.now(UTC))
@@ -137,9 +138,10 @@ def test_what_is_no_request_ends_the_connection_and_no_more(words: bytes) -> Non
         assert here.canary.hits == 0
 
 
-def test_a_client_that_says_nothing_more_is_cut_after_its_time() -> None:
-    with world(Timeouts(hello=0.3)) as here:
+def test_a_client_that_says_nothing_more_is_cut_after_its_time(clock: Clock) -> None:
+    with world() as here:
         with here.tls("d.test") as tls:
+            here.wall.skip(clock, Timeouts().hello)
             tls.settimeout(10)
             with contextlib.suppress(ssl.SSLError):
                 assert tls.recv(1) == b""

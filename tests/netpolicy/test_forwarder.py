@@ -15,6 +15,7 @@ import pytest
 
 from netpolicy.policy import compile_policy
 from netpolicy.wall import Timeouts
+from tests.netpolicy.looping import Clock
 from tests.netpolicy.serving import PATIENCE, Session, session
 
 OPEN = compile_policy("unrestricted")
@@ -101,16 +102,19 @@ def test_what_answers_no_question_is_passed_over(forged: Reply) -> None:
         assert ask(wall).answer[0][0].to_text() == "203.0.113.7"
 
 
-def test_the_next_server_is_asked_where_one_is_silent_and_none_is_a_failure() -> None:
-    limits = Timeouts(name_server=0.1)
+def test_the_next_server_is_asked_where_one_is_silent_and_none_is_a_failure(clock: Clock) -> None:
+    walls: list[Session] = []
 
     def silent(_query: dns.message.Message, _data: bytes) -> list[bytes]:
+        walls[-1].skip(clock, Timeouts().name_server)
         return []
 
     with server(silent) as (dead, heard), server(honest) as (live, _):
-        with session(OPEN, name_servers=lambda: [dead, live], timeouts=limits) as wall:
+        with session(OPEN, name_servers=lambda: [dead, live]) as wall:
+            walls.append(wall)
             assert ask(wall).answer
-        with session(OPEN, name_servers=lambda: [dead], timeouts=limits) as wall:
+        with session(OPEN, name_servers=lambda: [dead]) as wall:
+            walls.append(wall)
             assert ask(wall).rcode() == dns.rcode.SERVFAIL
             (failed,) = wall.finish()["failed"]
             assert (failed["host"], failed["protocol"]) == ("a.test", "dns")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import pytest
 from netpolicy import proxy
 from netpolicy.certificates import make_authority
 from netpolicy.policy import Endpoint, compile_policy
+from netpolicy.wall import Timeouts
 from tests.capabilities import need
 from tests.netpolicy.greetings import openssl_hello
 from tests.netpolicy.serving import PATIENCE, Canary, allow, echo, is_reset, read_all, session, to
@@ -55,7 +57,10 @@ def test_what_the_session_said_before_its_end_gets_out() -> None:
         ended.set()
 
     hello = openssl_hello("a.test")
-    with Canary(listen) as canary, session(allow("a.test", targets=to(canary, "a.test"))) as wall:
+    with (
+        Canary(listen) as canary,
+        session(allow("a.test", targets=to(canary, "a.test")), timeouts=Timeouts(drain=PATIENCE)) as wall,
+    ):
         client = wall.connect("tls")
         client.sendall(hello)
         while canary.hits == 0:
@@ -196,6 +201,7 @@ def test_serving_leaves_no_descriptor_and_no_thread_behind() -> None:
                     client.recv(1)
 
     once()
+    gc.collect()
     before = count()
     for _ in range(3):
         once()

@@ -15,6 +15,7 @@ from netpolicy.reactor import Reactor
 from netpolicy.resolver import Resolver
 from sandbox.networks import parse_connect_to
 from tests.netpolicy.looping import settle, until
+from tests.netpolicy.serving import closed_port
 
 NOWHERE = compile_policy("limited")
 
@@ -99,9 +100,9 @@ def test_a_name_that_takes_too_long_is_given_up() -> None:
 
 
 def test_a_port_that_nobody_listens_on_fails_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        target = ConnectTo("a.test", None, "127.0.0.1", closed.getsockname()[1])
-    result = refused(connect(lambda _host: [], compile_policy("limited", connect_to=[target])))
+    with closed_port() as port:
+        target = ConnectTo("a.test", None, "127.0.0.1", port)
+        result = refused(connect(lambda _host: [], compile_policy("limited", connect_to=[target])))
     assert (result.kind, result.code) == ("failed", "connect")
     assert "Connection refused" in result.reason
 

@@ -14,7 +14,7 @@ import pytest
 from netpolicy import relay
 from netpolicy.reactor import Reactor
 from netpolicy.relay import Buffer, Relay, Share
-from tests.netpolicy.looping import connection, settle, until
+from tests.netpolicy.looping import Clock, connection, settle, until
 
 
 class Joined:
@@ -174,27 +174,29 @@ def test_a_reset_is_passed_on_as_a_reset(who: str) -> None:
         assert pair.reasons == ["reset"]
 
 
-def test_a_quiet_connection_ends_at_its_limit_and_one_in_use_does_not() -> None:
-    with joined(idle=0.2) as pair:
+def test_a_quiet_connection_ends_at_its_limit_and_one_in_use_does_not(clock: Clock) -> None:
+    with joined(idle=100) as pair:
         for _ in range(4):
-            # Each of these waits for half the limit: together they exceed it.
-            deadline = pair.reactor.now + 0.1
-            until(pair.reactor, lambda deadline=deadline: pair.reactor.now >= deadline)  # type: ignore[misc]
+            # Together they exceed the limit.
+            clock.ahead += 60
             pair.client.send(b"x")
             assert pair.read(pair.server, 1) == b"x"
         assert pair.reasons == []
+        clock.ahead += 100
         until(pair.reactor, lambda: pair.reasons)
         assert pair.reasons == ["idle"]
 
 
-def test_a_half_closed_connection_has_a_limit_of_its_own() -> None:
-    with joined(idle=0.05, half_closed=0.15) as pair:
+def test_a_half_closed_connection_has_a_limit_of_its_own(clock: Clock) -> None:
+    with joined(idle=100, half_closed=300) as pair:
         pair.client.shutdown(socket.SHUT_WR)
         assert pair.read_end(pair.server) == b""
-        started = pair.reactor.now
+        clock.ahead += 200
+        settle(pair.reactor)
+        assert pair.reasons == []
+        clock.ahead += 100
         until(pair.reactor, lambda: pair.reasons)
         assert pair.reasons == ["idle"]
-        assert pair.reactor.now - started > 0.1
 
 
 @pytest.mark.parametrize("size", [1, 4096, 1_048_576])

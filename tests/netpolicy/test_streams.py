@@ -18,6 +18,7 @@ from tests.netpolicy.serving import (
     Canary,
     Session,
     allow,
+    closed_port,
     echo,
     is_reset,
     read_all,
@@ -218,10 +219,10 @@ def test_while_many_greetings_wait_only_a_very_large_one_is_refused(monkeypatch:
 
 
 def test_an_unreachable_server_is_told_apart_from_a_denied_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    policy = allow("a.test", targets=[ConnectTo("a.test", None, "127.0.0.1", port)])
-    with session(policy) as wall:
+    with (
+        closed_port() as port,
+        session(allow("a.test", targets=[ConnectTo("a.test", None, "127.0.0.1", port)])) as wall,
+    ):
         with wall.connect("tls") as client:
             client.sendall(openssl_hello("a.test"))
             assert read_all(client) == ALERT[:6] + b"\x50"  # internal_error

@@ -27,7 +27,7 @@ from sandbox import egress as egress_module
 from sandbox.egress import Egress, content
 from sandbox.netns import Listening
 from tests.capabilities import need
-from tests.netpolicy.serving import Authority, Canary
+from tests.netpolicy.serving import Authority, Canary, closed_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"  # as sessions on the host base have it
@@ -72,10 +72,9 @@ def answer_http(client: socket.socket) -> None:
 def run_client(command: list[str], data: Path, environment: dict[str, str]) -> dict[str, Any]:
     """Run the client in a session and return the report; the output must be as expected."""
     authority = Authority("a.test")
-    with Canary(authority.echo) as a, Canary(answer_http) as b, socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # not listening: refuses, and nobody else gets the port
+    with Canary(authority.echo) as a, Canary(answer_http) as b, closed_port() as closed:
         options = []
-        for host, port in (("a.test", a.port), ("b.test", b.port), ("f.test", closed.getsockname()[1])):
+        for host, port in (("a.test", a.port), ("b.test", b.port), ("f.test", closed)):
             options += ["--connect-to", f"{host}=127.0.0.1:{port}"]
         for entry in ("a.test", "b.test:80", "f.test", "f.test:80"):
             options += ["--allow", entry]
@@ -234,9 +233,8 @@ def test_a_proxy_that_does_not_answer_for_what_it_holds_is_ended(tmp_path: Path)
 
 def test_the_next_proxy_has_what_the_one_before_was_told(tmp_path: Path) -> None:
     ours = repository("https://git.test/me/ours", "token")
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        nowhere = ConnectTo("git.test", None, "127.0.0.1", closed.getsockname()[1])
+    with closed_port() as closed:
+        nowhere = ConnectTo("git.test", None, "127.0.0.1", closed)
         policy = compile_policy("limited", connect_to=[nowhere])
         with (
             socket.create_server(("127.0.0.1", 0)) as listening,

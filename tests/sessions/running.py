@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 SANDBOXSH = str(Path(sys.executable).with_name("sandboxsh"))
 SANDBOXCTL = str(Path(sys.executable).with_name("sandboxctl"))
-PATIENCE = 15.0  # seconds until a test gives up
+PATIENCE = 60.0  # seconds until a test gives up
 PYTHON = "/usr/bin/python3"  # as sessions on the host base have it
 
 

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -93,7 +92,8 @@ def test_a_signal_during_the_set_up_ends_it_cleanly(sandbox: Sandbox, name: str)
     before = mounts()
     for _ in range(12):
         marker = mark()
-        with sandbox.start("--setenv", f"MARK={marker}", "--", "sh", "-c", "sleep 0.05") as running:
+        # Long enough that it has not ended by itself, however late this process wakes.
+        with sandbox.start("--setenv", f"MARK={marker}", "--", "sleep", "5") as running:
             with pytest.raises(subprocess.TimeoutExpired):
                 running.wait(chance.uniform(0.001, 0.06))
             running.send_signal(number)
@@ -107,13 +107,11 @@ def test_a_signal_during_the_set_up_ends_it_cleanly(sandbox: Sandbox, name: str)
 
 
 def test_a_time_limit_ends_the_command_with_124(sandbox: Sandbox) -> None:
-    began = time.monotonic()
     done = sandbox.run("--timeout", "0.3", "--json", "--", "sleep", "1000")
     assert done.code == 124
     assert "the time limit ended the command after 0.3 s" in done.err
     assert done.report()["timed_out"] is True
-    assert 0.3 <= done.report()["wall_s"] < 3
-    assert time.monotonic() - began < 4
+    assert 0.3 <= done.report()["wall_s"] < 5.3, "before its five seconds of grace were over"
 
 
 def test_a_command_that_ends_in_time_is_not_touched_by_the_limit(sandbox: Sandbox) -> None:
@@ -122,7 +120,8 @@ def test_a_command_that_ends_in_time_is_not_touched_by_the_limit(sandbox: Sandbo
 
 def test_at_the_time_limit_the_command_may_tidy_up(sandbox: Sandbox) -> None:
     script = "trap 'echo tidy; exit 0' TERM; while :; do sleep 0.01; done"
-    done = sandbox.run("--timeout", "0.2s", "--", "sh", "-c", script)
+    # The shell takes its time to get there when the machine is busy.
+    done = sandbox.run("--timeout", "1.5s", "--", "sh", "-c", script)
     assert (done.code, done.out) == (124, "tidy\n")
 
 

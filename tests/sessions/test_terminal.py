@@ -217,7 +217,7 @@ def _raw(person: Terminal) -> bool:
 def test_the_terminal_is_put_back_as_it_was(sandbox: Sandbox, end: str) -> None:
     scripts = {"exit": "exit 3", "killed inside": "kill -9 $$", "timeout": "sleep 1000"}
     waits = "echo ready; read x; " + scripts.get(end, "sleep 1000")
-    options = ("--timeout", "0.5") if end == "timeout" else ()
+    options = ("--timeout", "2") if end == "timeout" else ()
     command = ("no-such-program",) if end == "not found" else ("sh", "-c", waits)
     codes = {"exit": 3, "SIGTERM": 143, "SIGHUP": 129, "killed inside": 137, "timeout": 124, "not found": 127}
     with terminal() as person:
