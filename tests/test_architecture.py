@@ -109,7 +109,7 @@ TESTED_ELSEWHERE = {
     "sandbox.build_runner": "builds of real layers, in tests/integration",
     "sandbox.commands.adhoc": "whole sessions, in tests/sessions",
     "sandbox.commands.records": "under every command of tests/sandbox/commands/test_env_records.py",
-    "sandbox.commands.sandboxctl": "the real command, in tests/sessions/test_bad_input.py",
+    "sandbox.commands.lasting": "the real command, in tests/sessions/test_bad_input.py",
     "sandbox.commands.sandboxsh": "whole sessions, in tests/sessions",
     "sandbox.containers.attach": "whole containers, in tests/containers",
     "sandbox.containers.building": "whole containers, in tests/containers",

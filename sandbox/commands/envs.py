@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sandbox import images
-from sandbox.commands import env_records
 from sandbox.commands.exporting import compression, write_image
 from sandbox.commands.failures import spoken
+from sandbox.commands.groups import LazyGroup
 from sandbox.commands.place import Place, opened, prepared
 from sandbox.commands.progress import Progress
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from sandbox.environment import Environment
 
 
-@click.group()
+_RECORDS = ("create", "list", "show", "update", "history", "archive", "delete")
+
+
+@click.group(cls=LazyGroup, later={name: f"sandbox.commands.env_records:env_{name}" for name in _RECORDS})
 def env() -> None:
     """Environments: packages and a network policy."""
 
@@ -83,7 +86,7 @@ def env_build(
     found = _find(place, file, base_name or (lock.base if lock is not None else None))
     networking = found.environment.networking
     with ExitStack() as stack:
-        record = _record(stack, context, found, file, base_name)
+        record = _record(stack, context, found, file, base_name, again=refresh or lock is not None)
         progress = stack.enter_context(Progress(quiet=quiet))
 
         def show(event: "Event") -> None:
@@ -108,9 +111,12 @@ def env_build(
 
 
 def _record(
-    stack: ExitStack, context: click.Context, found: _Found, given: str, base_name: str | None
+    stack: ExitStack, context: click.Context, found: _Found, given: str, base_name: str | None, *, again: bool
 ) -> "Callable[[Event], None]":
-    """Keep the environment of a file that has a name, and the record of its build; what the steps are told to."""
+    """Keep the environment of a file that has a name, and the record of its build; what the steps are told to.
+
+    ``again``: it is built also where nothing is missing.
+    """
     from sandbox import environments
 
     if environments.is_file(given) and found.environment.name is None:
@@ -124,6 +130,9 @@ def _record(
     else:
         document = managed.find(service.database, given)
     if base_name is not None:
+        return lambda _: None
+    if not again and builds.ready(service.data, service.ids, builds.need_of(document)) is not None:
+        # There is nothing to tell of a build, and a record would have to reach the disk.
         return lambda _: None
     place = builds.Place(service.data, service.ids, service.folder)
     return stack.enter_context(builds.recorded(service.database, place, document))
@@ -222,15 +231,3 @@ def env_export(
         )
     tag = tag_for(found.environment.name)
     click.echo(write_image(found.place, image, directory, tag, compression, quiet=quiet))
-
-
-for command in (
-    env_records.env_create,
-    env_records.env_list,
-    env_records.env_show,
-    env_records.env_update,
-    env_records.env_history,
-    env_records.env_archive,
-    env_records.env_delete,
-):
-    env.add_command(command)

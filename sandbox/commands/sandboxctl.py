@@ -1,83 +1,19 @@
-"""``sandboxctl``: everything that lasts — bases, environments — and what this machine can do."""
+"""``sandboxctl``: the entry point."""
 
-import os
-import sys
-from typing import Any
-
-import click
-
-from sandbox import paths
-from sandbox.commands import (
-    agents,
-    bases,
-    caches,
-    envs,
-    files,
-    network,
-    place,
-    serving,
-    sessions,
-    states,
-    vaults,
-)
-from sandbox.commands.failures import tell
+import atexit
+import gc
 
 
-class _Commands(click.Group):
-    """Shows failures as the other command does: one message, what to do, the exit code."""
+def main() -> None:
+    """Run ``sandboxctl`` with this process's arguments; leaves by SystemExit."""
+    # What is loaded stays. Looking for garbage as often as Python does costs a short command 10 ms; a long one still
+    # looks. At the end of the process the kernel takes all memory back at once.
+    gc.set_threshold(20_000)
+    atexit.register(gc.freeze)
+    from sandbox.commands.lasting import main as run
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().main(*args, **kwargs)
-        except Exception as error:
-            sys.exit(tell(error, debug="--debug" in sys.argv, program="sandboxctl"))
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data", metavar="DIR", help="Where sandboxsh keeps its data (default: $SANDBOXSH_DATA).")
-@click.option("--ids", type=click.Choice(["range", "single"]), help="Force how sessions' ids are made.")
-@click.option("--debug", is_flag=True, help="Show where an error was raised.")
-@click.version_option(package_name="sandboxsh", prog_name="sandboxctl")
-@click.pass_context
-def main(context: click.Context, data: str | None, ids: str | None, debug: bool) -> None:
-    """Manage what lasts: bases, environments, and what this machine can do."""
-    del debug  # read from the arguments where failures are shown
-    context.obj = lambda: place.find(data, ids)
-    context.meta["data"], context.meta["ids"] = data, ids
+    run()
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.pass_context
-def doctor(context: click.Context, as_json: bool) -> None:
-    """Check what sessions need of this machine; exit code 1 when one could not run."""
-    from sandbox import doctor as checks
-
-    found = checks.run(paths.data_directory(context.meta["data"], os.environ, os.geteuid()))
-    if as_json:
-        import json
-
-        click.echo(json.dumps(checks.to_json(found), indent=2))
-    else:
-        click.echo(checks.render_text(found, color=_colors()))
-    if not checks.can_run(found):
-        sys.exit(1)
-
-
-def _colors() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-main.add_command(agents.agent)
-main.add_command(bases.base)
-main.add_command(caches.cache)
-main.add_command(envs.env)
-main.add_command(files.file)
-main.add_command(network.why)
-main.add_command(network.policy)
-main.add_command(network.egress)
-main.add_command(network.learn)
-main.add_command(serving.serve)
-main.add_command(sessions.session)
-main.add_command(states.state)
-main.add_command(vaults.vault)
+if __name__ == "__main__":
+    main()

@@ -4,28 +4,25 @@ A build that is under way is shared by all who wait for it.
 """
 
 import json
-import logging
 import os
 import queue
-import subprocess
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from sandbox.managed import builds
-from sandbox.managed.build_process import order
 from sandbox.managed.builds import Need, Place, Recorder
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import Refused
 
 if TYPE_CHECKING:
+    import subprocess
+
     from pkgcache.image import Image
 
 _AT_ONCE = 2
 _LOOK_S = 0.1
-
-_log = logging.getLogger("sandboxsh.builds")
 
 
 class _Job:
@@ -148,7 +145,10 @@ class Builder:
                 problem = self._run(job)
             except Exception as error:
                 # Whoever waits must be told, whatever it was.
-                _log.exception("The build of %s was not seen to its end", job.identifier)
+                import logging
+
+                log = logging.getLogger("sandboxsh.builds")
+                log.exception("The build of %s was not seen to its end", job.identifier)
                 problem = builds.problem_of(error)
                 job.recorder.done(problem)
             finally:
@@ -158,6 +158,10 @@ class Builder:
 
     def _run(self, job: _Job) -> Document:
         """How it ended. The child keeps the record, unless it came to an end of another kind."""
+        import subprocess
+
+        from sandbox.managed.build_process import order
+
         path = self._place.log(job.identifier)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if job.claimed else 0)

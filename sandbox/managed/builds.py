@@ -1,6 +1,5 @@
 """What environments need built, and how far that is: a record that the building process keeps and everybody reads."""
 
-import hashlib
 import os
 import time
 from collections import deque
@@ -35,6 +34,9 @@ class Need(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """The same only for what is built alike."""
+        # Loads OpenSSL, which finding that all is built doesn't need.
+        import hashlib
+
         return hashlib.sha256(repr(tuple(self)).encode()).hexdigest()[:32]
 
 

@@ -1,6 +1,5 @@
 """Identifiers and times as the API writes them."""
 
-import secrets
 import time
 from datetime import UTC, datetime
 
@@ -12,6 +11,8 @@ _LENGTH = 24
 def new(prefix: str) -> str:
     """A new identifier, such as ``env_`` and 24 characters. Those made later sort after those made earlier by a
     millisecond or more, as text."""
+    import secrets
+
     now, head = time.time_ns() // 1_000_000, ""
     while len(head) < 8:
         now, digit = divmod(now, 58)

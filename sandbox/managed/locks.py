@@ -6,7 +6,6 @@ other without need; with 2**62 places that does not happen.
 """
 
 import fcntl
-import hashlib
 import os
 import threading
 import time
@@ -77,4 +76,6 @@ class Locks:
 
 
 def _place(identifier: str) -> int:
+    import hashlib
+
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest()) >> 2

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from sandbox.errors import InputError
 
@@ -71,6 +70,8 @@ def directory(rewrite: Rewrite) -> str:
 
 
 def _web(url: str, schemes: tuple[str, ...]) -> bool:
+    from urllib.parse import urlsplit
+
     try:
         parts = urlsplit(url)
         return parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
