@@ -41,6 +41,12 @@ _PORT = 8788
     type=click.FloatRange(min=0),
     help="Stop a session's processes when it has done nothing for so long; its files stay.",
 )
+@click.option(
+    "--max-connections",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Take so many connections at once, event streams among them (default: 1000, or half of ulimit -n).",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for each request.")
 @click.pass_context
 def serve(
@@ -53,6 +59,7 @@ def serve(
     rewrite_ca: str | None,
     allow_reset: bool,
     idle_s: float,
+    max_connections: int | None,
     verbose: bool,
 ) -> None:
     """Serve the Managed Agents API, so that its clients work with only their base URL changed.
@@ -101,7 +108,7 @@ def serve(
         click.echo("\nsandboxctl: stopping; Ctrl-C once more ends it at once", err=True)
 
     try:
-        server.Server(service, door, stopping).run([listener])
+        server.Server(service, door, stopping, most=max_connections).run([listener])
     finally:
         service.close()
 

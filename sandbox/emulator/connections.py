@@ -1,4 +1,5 @@
-"""Connections to the server: how much head a request may have, and which of the machine's users is at the other end."""
+"""Connections to the server: how many there may be, how long and how large a request's head may be, and which of the
+machine's users is at the other end."""
 
 import asyncio
 import socket
@@ -8,37 +9,78 @@ from functools import cached_property
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 128 << 10
+# What is beyond the limit is told so; what is beyond that, too, is not listened to.
+_TOLD = 64
+_LATE_S = 30.0
 Address = tuple[str, int | None]
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose requests carry its `Peer` as ``state["peer"]``."""
+    """A connection whose requests carry its `Peer` as ``state["peer"]``; and as ``state["crowd"]`` the number of
+    connections that the server takes (uvicorn's ``limit_concurrency``), where this one is beyond it, else 0."""
 
     _heads = 0
     _head = 0
     _in_head = True
+    _late: asyncio.TimerHandle | None = None
+    _crowd = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "peer": Peer(self.client, self.server)}
+        most, self.limit_concurrency = self.limit_concurrency, None
+        there = len(self.connections)
+        if most is not None and there > most:
+            self._crowd = most
+            if there > most + _TOLD:
+                transport.abort()
+                return
+        self.app_state = {**self.app_state, "peer": Peer(self.client, self.server), "crowd": self._crowd}
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._came()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         heads = self._heads
         super().data_received(data)
-        # The parser itself takes any amount, whoever sends it.
+        # The parser itself takes any amount, in any time, whoever sends it.
         if self._in_head and heads == self._heads:
             self._head += len(data)
             if self._head > LARGEST_HEAD and not self.transport.is_closing():
                 self.send_400_response("The head of the request is too large.")
+            elif self._late is None:
+                self._expect()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._came()
         super().on_headers_complete()
+        if self._crowd:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._in_head, self._head = True, 0
         self._heads += 1
+        self._came()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head:
+            # Refused before its body was there. What is left of that has to come, or the client may not read why.
+            self._expect()
+
+    def _expect(self) -> None:
+        """What comes next has to be whole before long."""
+        self._came()
+        if not self.transport.is_closing():
+            self._late = self.loop.call_later(_LATE_S, self.transport.close)
+
+    def _came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class Peer:

@@ -64,6 +64,8 @@ class Gate:
 
         try:
             headers = dict(scope["headers"])
+            if crowd := scope["state"].get("crowd"):
+                raise _crowded(crowd)
             self._check_host([value for name, value in scope["headers"] if name == b"host"])
             self._admit(scope["path"], headers, scope["state"].get("peer"))
             body = _Counted(receive, _limit(scope["path"], scope["method"]), headers)
@@ -119,6 +121,15 @@ def _told(error: Exception) -> Refused | None:
         return None
     kind = "invalid_request_error" if code == _USAGE else "api_error"
     return Refused(kind, str(error), hint=getattr(error, "hint", ""))
+
+
+def _crowded(most: int) -> Refused:
+    return Refused(
+        "overloaded_error",
+        f"There are {most} connections to this server, which is as many as it takes (serve --max-connections). "
+        "Close some; each open event stream is one.",
+        retry=True,
+    )
 
 
 class _Counted:

@@ -1,6 +1,7 @@
 """Serving: a socket, uvicorn on it, and an end that waits for what is under way."""
 
 import ipaddress
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from sandbox.managed.service import Service
 
 _BUSY = 98
 _GRACE_S = 5
+_MOST = 1000
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -87,16 +89,33 @@ def url_of(listener: socket.socket, host: str) -> str:
     return f"http://{name}:{listener.getsockname()[1]}"
 
 
-class Server(uvicorn.Server):
-    """Ends at the first SIGINT or SIGTERM when what is under way is answered, at once at the second SIGINT."""
+def most_connections() -> int:
+    """How many connections a server takes when nobody says otherwise: half of what this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if soft == resource.RLIM_INFINITY else max(1, min(_MOST, soft // 2))
 
-    def __init__(self, service: Service, door: Door, on_stop: Callable[[], None] = lambda: None) -> None:
+
+class Server(uvicorn.Server):
+    """Ends at the first SIGINT or SIGTERM when what is under way is answered, at once at the second SIGINT.
+
+    ``most``: how many connections it takes.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        door: Door,
+        on_stop: Callable[[], None] = lambda: None,
+        *,
+        most: int | None = None,
+    ) -> None:
         config = uvicorn.Config(
             create_app(service, door),
             log_config=None,
             access_log=False,
             http=Connection,
             lifespan="off",
+            limit_concurrency=most or most_connections(),
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,
         )
