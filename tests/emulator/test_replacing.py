@@ -15,6 +15,7 @@ import pytest
 from sandbox import idmap
 from sandbox.emulator.embedded import Emulator
 from sandbox.managed import agents, credentials, environments, machines, resetting, sessions, state
+from sandbox.managed.environments import NewEnvironment
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service, open_service
 from tests.capabilities import need
@@ -102,9 +103,8 @@ def test_a_backup_takes_the_place_of_what_came_of_it(make: Callable[[str], Servi
     ids = fill(here)
     (tmp_path / "state").write_bytes(exported(here, with_secrets=True))
     run(here, ids["session"], "sh", "-c", "echo later >/root/file")
-    environments.delete(
-        here.database, environments.create(here.database, environments.EnvironmentCreate(name="f"))["id"]
-    )
+    other = environments.create(here.database, NewEnvironment("f"))
+    environments.delete(here.database, other["id"])
     with open(tmp_path / "state", "rb") as source:
         state.load(here, source, replace=True)
     assert sessions.get(here.database, ids["session"])["status"] == "terminated"
