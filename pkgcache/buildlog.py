@@ -1,4 +1,8 @@
-"""The log of one build: kept whole in a file, its last lines in memory, its marks set apart."""
+"""The log of one build: kept in a file, its last lines in memory, its marks set apart.
+
+A build may say any amount. Of a log that grows too large the beginning and the end stay, with a line between them that
+says how much was left out.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from pkgcache.report import Mark, read_mark
 
 TAIL = 25
 _LINE = 4096
+# Octets of the file's beginning, and of its end at least.
+_HEAD = _END = 4 << 20
 _MARKS = 100_000
 
 
@@ -28,7 +34,8 @@ class BuildLog:
         self.marks: list[Mark] = []
         self._said = said
         self._rest = b""
-        self._file: IO[str] = open(path, "w", encoding="utf-8")  # noqa: SIM115
+        self._file: IO[bytes] = open(path, "w+b")  # noqa: SIM115
+        self._kept = BoundedFile(self._file)
 
     def feed(self, data: bytes) -> None:
         """Take a piece of output of any size."""
@@ -65,7 +72,7 @@ class BuildLog:
         text = printable(text).rstrip()
         if not text:
             return
-        self._file.write(text + "\n")
+        self._kept.write(f"{text}\n".encode())
         self.tail.append(text)
         self.lines.append(text)
         self._said(text)
@@ -80,6 +87,54 @@ class BuildLog:
             self.finish_line()
         finally:
             self._file.close()
+
+
+class BoundedFile:
+    """Writes lines to the end of `file`, which can be read and changed; its size stays bounded."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left_out = (0, 0)
+        self._head = self._size = file.seek(0, os.SEEK_END)
+        if self._size > _HEAD:
+            file.seek(0)
+            self._head = file.read(_HEAD).rfind(b"\n") + 1
+
+    def write(self, line: bytes) -> None:
+        """Add a line with its end."""
+        # Others may have added to it.
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(line)
+        self._size = self._file.tell()
+        if self._size <= _HEAD:
+            self._head = self._size
+        elif self._size > _HEAD + 2 * _END:
+            self._shorten()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _shorten(self) -> None:
+        """Take out what is neither the beginning nor the end, whole lines."""
+        file, (lines, octets) = self._file, self._left_out
+        # A line of ours stands there from the second time on.
+        start = self._head + len(_omission(lines, octets) if lines else b"")
+        file.seek(self._size - _END)
+        file.readline()
+        end = file.tell()
+        kept = file.read(self._size - end)
+        file.seek(start)
+        for piece in iter(lambda: file.read(min(1 << 20, end - file.tell())), b""):
+            lines, octets = lines + piece.count(b"\n"), octets + len(piece)
+        self._left_out = lines, octets
+        file.seek(self._head)
+        file.write(_omission(lines, octets) + kept)
+        file.truncate()
+        self._size = file.tell()
+
+
+def _omission(lines: int, octets: int) -> bytes:
+    return f"[{lines} lines of {octets} bytes are left out here: the log was too large]\n".encode()
 
 
 def printable(text: str) -> str:

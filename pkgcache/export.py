@@ -5,11 +5,14 @@ The same image gives the same digests, however often and by whom it is exported 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from typing import IO, Any, NamedTuple
 
@@ -22,6 +25,10 @@ from pkgcache.phases import Event, Progress
 from pkgcache.resolve import read_layer
 from pkgcache.runner import Inside
 from pkgcache.store import Store
+
+_PARTIAL = ".partial-"
+_LEFT = re.compile(r"[0-9a-f]{8}")
+_MADE = {"blobs", "index.json", "oci-layout"}
 
 
 class Exported(NamedTuple):
@@ -71,8 +78,10 @@ def export_image(
     kind = "" if compression == "none" else compression
     with lease(image):
         trees, created = _trees(store, image)
-        partial = f"{target}.partial-{os.urandom(4).hex()}"
+        partial, lock = "", -1
         try:
+            _sweep(target)
+            partial, lock = _begin(target)
             os.makedirs(f"{partial}/blobs/sha256")
             layers: list[tuple[oci.Descriptor, str]] = []
             for number, tree in enumerate(trees, 1):
@@ -87,7 +96,9 @@ def export_image(
                 f"{target}: {error.strerror}", "name another directory, or free some space"
             ) from error
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            if lock >= 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                os.close(lock)
     size = sum(layer.size for layer, _ in layers)
     say("done", f"{tag}: {len(layers)} layers, {size >> 20} MiB")
     return Exported(digest, len(layers), size)
@@ -101,6 +112,52 @@ def _check_target(target: str) -> None:
         return
     except OSError as error:
         raise InputError(f"{target}: {error.strerror}", "name a directory that is not there yet") from error
+
+
+def _begin(target: str) -> tuple[str, int]:
+    """A new directory beside `target`, and the lock on it: it is whoever's that holds this."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    while True:
+        partial = f"{target}{_PARTIAL}{os.urandom(4).hex()}"
+        os.mkdir(partial)
+        lock = _lock(partial)
+        if lock is not None:
+            return partial, lock
+
+
+def _lock(partial: str) -> int | None:
+    """The lock on a directory, as a descriptor; None when somebody has it, or has removed the directory."""
+    try:
+        fd = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.stat(partial)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
+
+
+def _sweep(target: str) -> None:
+    """Remove what killed exports to `target` left beside it."""
+    folder, begin = os.path.split(target + _PARTIAL)
+    try:
+        beside = [name for name in os.listdir(folder) if _LEFT.fullmatch(name.removeprefix(begin))]
+    except FileNotFoundError:
+        return
+    for name in beside:
+        partial = os.path.join(folder, name)
+        with suppress(OSError):
+            # Whoever else has a name like that is not at risk.
+            if not name.startswith(begin) or set(os.listdir(partial)) - _MADE:
+                continue
+            lock = _lock(partial)
+            if lock is not None:
+                shutil.rmtree(partial, ignore_errors=True)
+                os.close(lock)
 
 
 def _trees(store: Store, image: Image) -> tuple[list[_Tree], str]:

@@ -15,6 +15,7 @@ from sandbox.managed.failures import Refused
 from sandbox.processes import started
 
 if TYPE_CHECKING:
+    from pkgcache.buildlog import BoundedFile
     from pkgcache.image import Image
     from pkgcache.phases import Event
 
@@ -144,6 +145,8 @@ class Recorder:
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._last = 0.0
         self._mine = False
+        self._fresh = True
+        self._file: BoundedFile | None = None
         self.document: Document = {}
 
     def claim(self, state: str) -> bool:
@@ -177,7 +180,7 @@ class Recorder:
         """Go on with what the process that started this one claimed."""
         row = self._database.get("environment_builds", self._identifier)
         if row is not None:
-            self._mine = True
+            self._mine, self._fresh = True, False
             self._write(row | {"state": "building", "process": _process(os.getpid())})
 
     def show(self, event: "Event") -> None:
@@ -185,8 +188,7 @@ class Recorder:
         if not self._mine:
             return
         line = f"{event.manager} {event.phase} {event.elapsed_s:.1f} s {event.text}".rstrip()
-        with open(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a") as log:
-            log.write(line + "\n")
+        self._log(line)
         self._lines.append(line)
         now = time.monotonic()
         if now - self._last >= _EVERY_S or event.phase != self.document.get("phase"):
@@ -194,14 +196,29 @@ class Recorder:
             step = {"manager": event.manager, "phase": event.phase, "progress": event.text}
             self._write(self.document | step | {"state": "building", "lines": list(self._lines)})
 
+    def _log(self, line: str) -> None:
+        if self._file is None:
+            from pkgcache.buildlog import BoundedFile
+
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if self._fresh else 0)
+            self._file = BoundedFile(open(os.open(self._path, flags, 0o600), "r+b", buffering=0))  # noqa: SIM115
+        self._file.write(f"{line}\n".encode(errors="replace"))
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def done(self, problem: Document | None = None) -> None:
         """The end. ``problem``: what ``problem_of`` told."""
+        self._close()
         if self._mine:
             end = {"state": "failed" if problem else "ready", "problem": problem, "process": None}
             self._write(self.document | end | {"lines": list(self._lines), "finished_at": identifiers.now()})
 
     def give_up(self) -> None:
         """Nobody goes on with it."""
+        self._close()
         if self._mine:
             self._write(self.document | {"state": "interrupted", "process": None})
 

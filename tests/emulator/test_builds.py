@@ -22,6 +22,8 @@ import httpx
 import psutil
 import pytest
 
+from pkgcache import buildlog
+from pkgcache.phases import Event
 from sandbox import idmap, images
 from sandbox.emulator.embedded import Emulator
 from sandbox.managed import builds, environments
@@ -190,3 +192,24 @@ def test_a_killed_server_leaves_no_build_and_the_state_says_so(empty_data_dir: P
     finally:
         service.close()
     assert not list(empty_data_dir.glob("sessions/*/*")), os.listdir(empty_data_dir)
+
+
+def test_the_log_of_an_environment_begins_anew_and_does_not_grow_for_ever(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buildlog, "_HEAD", 1000)
+    monkeypatch.setattr(buildlog, "_END", 1000)
+    environment = made(service, NEEDS_A_LOOK)
+    place, need = builds.Place(service.data, service.ids, service.folder), builds.need_of(environment)
+    assert need is not None
+    for turn in range(2):
+        recorder = builds.Recorder(service.database, place, environment["id"], need)
+        assert recorder.claim("building")
+        for number in range(500):
+            recorder.show(Event("pip", "install", f"turn {turn} line {number}", 0.0))
+        recorder.done()
+        log = Path(place.log(environment["id"])).read_text()
+        assert len(log) < 4000
+        assert f"turn {turn} line 0\n" in log and log.endswith(f"turn {turn} line 499\n")
+        assert "are left out here" in log
+    assert "turn 0" not in log

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pkgcache import buildlog
 from pkgcache.buildlog import TAIL, BuildLog, printable
 
 OUTPUT = b"first\n@sandbox\ttool\tgo\t1.2\nsecond\r\n\x1b[31mred\x1b[0m\nlast"
@@ -60,6 +62,40 @@ def test_a_saved_log_goes_on_at_its_new_place(tmp_path: Path) -> None:
         log.note("after")
     assert (tmp_path / "kept").read_text() == "before\nafter\n"
     assert not (tmp_path / "log").exists()
+
+
+def test_a_log_that_grows_too_large_keeps_its_beginning_and_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buildlog, "_HEAD", 1000)
+    monkeypatch.setattr(buildlog, "_END", 2000)
+    path, told = tmp_path / "log", 0
+    with BuildLog(str(path), lambda _: None) as log:
+        for number in range(5000):
+            log.note(f"line {number} grün")
+            log.finish_line()
+            if number % 100 == 0:
+                log._file.flush()
+                assert path.stat().st_size <= 1000 + 2 * 2000 + 200
+        told = number + 1
+    first, between, last = re.fullmatch(
+        r"((?:line \d+ grün\n)+)(\[.*\]\n)((?:line \d+ grün\n)+)", path.read_text()
+    ).groups()  # type: ignore[union-attr]
+    begin, end = ([int(line.split()[1]) for line in part.splitlines()] for part in (first, last))
+    assert begin == list(range(len(begin))) and 900 < len(first.encode()) <= 1000
+    assert end == list(range(told - len(end), told)) and len(last.encode()) >= 1900
+    left_out = range(len(begin), told - len(end))
+    octets = sum(len(f"line {number} grün\n".encode()) for number in left_out)
+    assert between == (
+        f"[{len(left_out)} lines of {octets} bytes are left out here: the log was too large]\n"
+    )
+
+
+def test_a_log_of_an_ordinary_size_is_whole(tmp_path: Path) -> None:
+    with BuildLog(str(tmp_path / "log"), lambda _: None) as log:
+        for number in range(20_000):
+            log.feed(b"line %d\n" % number)
+    assert (tmp_path / "log").read_text() == "".join(f"line {number}\n" for number in range(20_000))
 
 
 @pytest.mark.parametrize("text", ["plain", "grün"])

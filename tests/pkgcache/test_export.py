@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +110,64 @@ def _config(place: Path) -> str:
         if b'"history"' in blob.read_bytes()[:4096]:
             return blob.read_text()
     raise AssertionError("no configuration")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pkgcache import export
+from pkgcache.build import build
+from pkgcache.store import open_store
+from tests.pkgcache.scripted import Scripted
+from tests.pkgcache.test_export import confined, removed
+
+store = open_store(sys.argv[1])
+image = build(store, "base", {}, runner=Scripted(), remove=removed)
+if sys.argv[3] == "killed":
+    export._documents = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    def wait(*_):
+        print("at work", flush=True)
+        sys.stdin.read()
+        raise OSError(28, "as if the disk were full")
+    export._documents = wait
+export.export_image(store, image, sys.argv[2], tag="t", environment={}, inside=confined)
+"""
+
+
+def exporter(store: Store, target: Path, how: str) -> subprocess.Popen[bytes]:
+    root = Path(__file__).resolve().parents[2]
+    line = [sys.executable, "-c", KILLED, store.path.removesuffix("/v1"), str(target), how]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=root)
+
+
+def test_what_a_killed_export_left_goes_with_the_next_and_another_s_stays(
+    store: Store, image: Image, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+
+    def beside() -> list[str]:
+        return sorted(name for name in os.listdir(tmp_path) if name.startswith("out"))
+
+    with exporter(store, target, "killed") as killed:
+        assert killed.wait(60) == -signal.SIGKILL, killed.stderr and killed.stderr.read()
+    (left,) = beside()
+    assert left.startswith("out.partial-")
+    with exporter(store, target, "slow") as slow:
+        assert slow.stdout is not None and slow.stdin is not None
+        assert slow.stdout.readline() == b"at work\n"
+        (at_work,) = beside()
+        assert at_work != left
+        (tmp_path / "out.partial-0123abcd").mkdir()
+        (tmp_path / "out.partial-0123abcd/mine").touch()
+        (tmp_path / "out.partial-mine").mkdir()
+        export(store, image, target)
+        assert beside() == sorted(("out", at_work, "out.partial-0123abcd", "out.partial-mine"))
+        slow.stdin.close()
+        assert slow.wait(60) == 1
+    assert at_work not in beside()
 
 
 def test_a_directory_with_something_in_it_is_left_alone(store: Store, image: Image, tmp_path: Path) -> None:
