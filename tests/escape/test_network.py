@@ -7,6 +7,7 @@ Both the allowed and the denied name lead to the same servers, so that a hole wo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -51,10 +52,8 @@ def canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
         need("ipv6")
     family = socket.AF_INET6 if request.param == "::1" else socket.AF_INET
     told: list[bytes] = []
-    with socket.create_server((request.param, 0), family=family) as server:
+    with one_port(request.param, family) as (server, datagrams):
         port = server.getsockname()[1]
-        datagrams = socket.socket(family, socket.SOCK_DGRAM)
-        datagrams.bind((request.param, port))
 
         def talk(client: socket.socket) -> None:
             with client:
@@ -93,7 +92,23 @@ def canary(request: pytest.FixtureRequest) -> Iterator[Canary]:
             sender.sendto(b"over", (request.param, port))
         for thread in threads:
             thread.join()
-        datagrams.close()
+
+
+@contextlib.contextmanager
+def one_port(host: str, family: int) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A listening socket and one for datagrams on the same port, which another program may have for either."""
+    for _ in range(100):
+        with (
+            socket.create_server((host, 0), family=family) as server,
+            socket.socket(family, socket.SOCK_DGRAM) as other,
+        ):
+            try:
+                other.bind((host, server.getsockname()[1]))
+            except OSError:
+                continue
+            yield server, other
+            return
+    raise AssertionError("no port is free for both")
 
 
 COMMON = r"""
