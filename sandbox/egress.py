@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from netpolicy.credentials import Credential
 
 _FINISH_S = 5.0
+# One that the last request of a session has started loads its modules first, on a machine that may be busy.
+_REPORT_S = 20.0
 # A proxy that dies this often will not come up; the session then has no way out for good.
 _MOST_DEATHS = 5
 
@@ -214,7 +216,7 @@ class Egress:
         import json
 
         text = b""
-        deadline = time.monotonic() + _FINISH_S
+        deadline = time.monotonic() + _REPORT_S
         try:
             control.sendall(b"finish")
             while (left := deadline - time.monotonic()) > 0:

@@ -52,7 +52,7 @@ print(connection.getresponse().status)
 def asked(emulator: Emulator, *wanted: str, user: int | None) -> str:
     host, port = place(emulator)
     line = [PYTHON, "-Ic", ASK, host, str(port), *wanted, BETA]
-    return subprocess.run(line, user=user, capture_output=True, text=True, timeout=20, check=False).stdout
+    return subprocess.run(line, user=user, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 def test_other_users_of_the_machine_do_not_get_in_without_a_key(emulator: Emulator) -> None:

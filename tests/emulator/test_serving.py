@@ -50,7 +50,7 @@ def test_the_lines_that_it_prints_are_what_a_client_needs(empty_data_dir: Path) 
         with anthropic.Anthropic(base_url=url, api_key=key) as client:
             made = client.beta.agents.create(name="a", model="claude-opus-5-5")
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0
+        assert running.wait(60) == 0
     with serving(empty_data_dir) as (running, url), anthropic.Anthropic(base_url=url, api_key="x") as client:
         assert client.beta.agents.retrieve(made.id) == made
 
@@ -71,7 +71,7 @@ def test_a_signal_ends_it_when_all_is_answered_and_the_second_one_at_once(empty_
             assert running.stderr is not None
             assert any("once more" in line for line in running.stderr)
             running.send_signal(signal.SIGINT)
-            assert running.wait(20) == 0
+            assert running.wait(60) == 0
 
 
 def test_a_port_that_is_taken_is_named_with_the_option(empty_data_dir: Path) -> None:

@@ -85,7 +85,7 @@ def test_descriptors_that_two_sessions_pass_each_other_lead_to_their_own_files_a
     with either_sandbox.start(*options, "give") as first:
         assert first.stdout is not None and first.stdout.readline() == b"ready\n"
         assert either_sandbox.run(*options, "take").out == "of the first session\n"
-        assert first.wait(15) == 0
+        assert first.wait(60) == 0
         assert first.stdout.read() == b""
 
 

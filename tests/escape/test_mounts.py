@@ -96,7 +96,7 @@ except OSError: print('refused')
     with either_sandbox.start(*options, "--", PYTHON, "-Ic", script, stdin=subprocess.PIPE) as running:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
         (tmp_path / "given/inner").rename(tmp_path / "moved")
-        out, _ = running.communicate(b"\n", timeout=15)
+        out, _ = running.communicate(b"\n", timeout=60)
     assert out.decode().split() == ["False"] * 8 + ["refused"]
 
 

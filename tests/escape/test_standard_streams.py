@@ -25,7 +25,7 @@ def test_a_shell_that_reads_its_commands_from_a_pipe_gets_none_from_a_session(
     """The same write, by a process that is in no session, does reach the shell."""
     for line, hits in ((either_sandbox.line("--", "sh", "-c", ATTACK), 0), (["sh", "-c", ATTACK], 1)):
         script = '"$@"\necho end\n'
-        done = subprocess.run(["bash", "-s", *line], input=script.encode(), capture_output=True, timeout=20)
+        done = subprocess.run(["bash", "-s", *line], input=script.encode(), capture_output=True, timeout=60)
         words = done.stdout.decode().split()
         assert words[0] == "tried"
         assert "end" in words, "what the session did not read is the shell's"
@@ -44,7 +44,7 @@ def test_what_others_write_to_the_callers_pipe_can_not_be_read_from_a_session(
         read, write = os.pipe()
         os.write(write, b"another's secret")
         done = subprocess.run(
-            line, stdout=write, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=20
+            line, stdout=write, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60
         )
         os.close(write)
         left = os.read(read, 100)
@@ -64,7 +64,7 @@ def test_a_session_takes_no_more_of_a_pipe_than_its_command_read(either_sandbox:
     """As without a session: the loop's other lines are still there."""
     inner = " ".join(f"'{word}'" for word in either_sandbox.line("--", "sh", "-c", "read x; echo inside $x"))
     script = f"read a; {inner}; read b; echo $a $b; {inner.replace('read x', 'true')}; cat"
-    done = subprocess.run(["sh", "-c", script], input=b"1\n2\n3\n4\n", capture_output=True, timeout=20)
+    done = subprocess.run(["sh", "-c", script], input=b"1\n2\n3\n4\n", capture_output=True, timeout=60)
     assert done.stdout.split() == [b"inside", b"2", b"1", b"3", b"inside", b"4"]
 
 
@@ -105,7 +105,7 @@ def test_a_stream_that_was_passed_on_to_somebody_outside_holds_nothing_up(
         line = either_sandbox.line("--mount", f"{tmp_path}:/given", "--", PYTHON, "-Ic", PASS_ON)
         if on_terminal:
             line = ["script", "-qec", shlex.join(line), "/dev/null"]
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         thread.join()
     for fd in held:
         os.close(fd)

@@ -31,7 +31,7 @@ def test_on_a_terminal_that_no_shell_controls_the_time_limit_holds_as_well(sandb
     """As in continuous integration: there is a terminal, and nobody who would continue what stopped."""
     line = sandbox.line("--timeout", "0.5", "--", "sh", "-c", "while :; do kill -STOP $$; done")
     around = ["script", "-qec", shlex.join(line), "/dev/null"]
-    done = subprocess.run(around, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    done = subprocess.run(around, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     assert done.returncode == 124, done
 
 
@@ -49,7 +49,7 @@ def test_a_command_that_stopped_itself_goes_on_when_the_caller_says_so(either_sa
 
         eventually(stopped, "the command's stop")
         running.send_signal(signal.SIGCONT)
-        out, _ = running.communicate(timeout=15)
+        out, _ = running.communicate(timeout=60)
     assert (running.returncode, out) == (0, b"went on\n")
 
 
@@ -138,7 +138,7 @@ def test_stopping_and_killing_every_process_in_sight_harms_no_other_session(eith
             "print('tried')"
         )
         assert either_sandbox.python(attack) == "tried\n"
-        out, _ = other.communicate(b"alive\n", timeout=15)
+        out, _ = other.communicate(b"alive\n", timeout=60)
     assert (other.returncode, out) == (0, b"alive\n")
 
 
@@ -179,5 +179,5 @@ def test_process_1_loads_nothing_of_the_sessions(either_sandbox: Sandbox, tmp_pa
     given = ("--mount", f"{tmp_path}:{os.path.dirname(place)}")
     line = either_sandbox.line(*given, "--", "sh", "-c", f"test -t 0 && ls {os.path.dirname(place)}")
     around = ["script", "-qec", shlex.join(line), "/dev/null"]
-    done = subprocess.run(around, stdin=subprocess.DEVNULL, capture_output=True, timeout=20)
+    done = subprocess.run(around, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
     assert (done.returncode, os.path.basename(place).encode() in done.stdout) == (0, True), done

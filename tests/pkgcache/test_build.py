@@ -183,7 +183,7 @@ def test_two_builders_of_one_layer_make_it_once(store: Store) -> None:
 
     def slow(job: Job) -> int:
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return installs_files(job)
 
     def second() -> None:
@@ -198,9 +198,9 @@ def test_two_builders_of_one_layer_make_it_once(store: Store) -> None:
     first = threading.Thread(target=lambda: images.append(run(store, early, {"pip": ["six"]})))
     other = threading.Thread(target=second)
     first.start()
-    assert inside.wait(20)
+    assert inside.wait(60)
     other.start()
-    assert waiting.wait(20)
+    assert waiting.wait(60)
     go_on.set()
     first.join(20)
     other.join(20)

@@ -110,7 +110,7 @@ with lease(found):
         ],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("[] 2\n", "")

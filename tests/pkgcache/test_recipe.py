@@ -12,7 +12,7 @@ from pkgcache.recipe import MISSING, UNREACHED, require, settle
 
 def shell(script: str, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, timeout=20, check=False
+        ["/bin/sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, timeout=60, check=False
     )
 
 

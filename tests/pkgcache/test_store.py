@@ -193,7 +193,7 @@ def test_another_processs_lease_counts_and_ends_with_it_however_it_ends(store: S
     with another_process(HOLD, path) as process:
         assert in_use(store, path)
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         assert not in_use(store, path)
 
 
@@ -211,7 +211,7 @@ def test_a_sweep_takes_what_a_killed_process_left_and_nothing_that_is_in_use(sto
         assert sweep(store, remove) == 0
         assert len(os.listdir(f"{store.path}/work")) == 2
         process.send_signal(signal.SIGKILL)
-        process.wait(20)
+        process.wait(60)
         assert sweep(store, remove) == 1
         assert os.listdir(f"{store.path}/work") == [os.path.basename(mine)]
 
@@ -258,7 +258,7 @@ def test_one_builds_and_the_other_is_told_and_waits(store: Store) -> None:
     with another_process(LOCK, os.path.dirname(store.path)) as process:
         waiter = threading.Thread(target=second)
         waiter.start()
-        assert told.wait(20)
+        assert told.wait(60)
         assert not got_it.is_set()
         process.send_signal(signal.SIGKILL)
         waiter.join(20)

@@ -65,7 +65,7 @@ def test_a_signal_to_sandboxsh_reaches_the_command(sandbox: Sandbox, name: str) 
     with sandbox.start("--", "sh", "-c", script) as running:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
         running.send_signal(signal.Signals[f"SIG{name}"])
-        out, _ = running.communicate(timeout=20)
+        out, _ = running.communicate(timeout=60)
     assert (running.returncode, out) == (7, f"got {name}\n".encode())
 
 
@@ -74,7 +74,7 @@ def test_a_signal_reaches_what_the_command_started_too(sandbox: Sandbox) -> None
     with sandbox.start("--", "sh", "-c", "echo ready; sleep 1000; echo more; sleep 1000") as running:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
         running.terminate()
-        out, _ = running.communicate(timeout=20)
+        out, _ = running.communicate(timeout=60)
     assert (running.returncode, out) == (128 + signal.SIGTERM, b"")
 
 
@@ -97,7 +97,7 @@ def test_a_signal_during_the_set_up_ends_it_cleanly(sandbox: Sandbox, name: str)
             with pytest.raises(subprocess.TimeoutExpired):
                 running.wait(chance.uniform(0.001, 0.06))
             running.send_signal(number)
-            _, err = running.communicate(timeout=20)
+            _, err = running.communicate(timeout=60)
         before_us = running.returncode == 1 and b"Fatal Python error" in err
         assert before_us or running.returncode in (0, -number, 128 + number), (running.returncode, err)
         assert b"Traceback" not in err or name == "INT"  # Python's own, before the first line of ours
@@ -150,7 +150,7 @@ def test_killing_the_supervisor_at_any_stage_leaves_nothing(sandbox: Sandbox, pa
             with pytest.raises(subprocess.TimeoutExpired):
                 running.wait(pause)
         running.kill()
-        running.communicate(timeout=20)
+        running.communicate(timeout=60)
     assert running.returncode == -signal.SIGKILL
     eventually(lambda: not marked(number), "the end of every process")
     assert mounts() == before
@@ -165,7 +165,7 @@ def test_killing_process_1_ends_the_session_with_137(sandbox: Sandbox) -> None:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
         process1 = children(running.pid)[0]
         os.kill(process1, signal.SIGKILL)
-        running.communicate(timeout=20)
+        running.communicate(timeout=60)
     assert running.returncode == 137
     eventually(lambda: not marked(number), "the end of every process")
 
@@ -186,7 +186,7 @@ def test_a_sweep_leaves_running_sessions_alone(sandbox: Sandbox) -> None:
         assert running.stdout is not None and running.stdout.readline() == b"ready\n"
         sandbox.ok("--", "true")
         assert len(sandbox.left()) == 1
-        out, _ = running.communicate(b"\n", timeout=20)
+        out, _ = running.communicate(b"\n", timeout=60)
     assert (running.returncode, out) == (0, b"x\n")
 
 

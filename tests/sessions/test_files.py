@@ -204,7 +204,7 @@ def test_hostile_outputs_stay_behind_and_are_named(either_sandbox: Sandbox, tmp_
 with newline'; ln -s / 'link
 newline'"""
     done = either_sandbox.run(
-        "--outputs", str(tmp_path / "out"), "--json", "--", "sh", "-ec", script, timeout=15
+        "--outputs", str(tmp_path / "out"), "--json", "--", "sh", "-ec", script, timeout=60
     )
     top = tmp_path / "out"
     assert done.code == 0

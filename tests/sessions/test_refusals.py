@@ -22,7 +22,7 @@ PROGRAMS = {
         f"""
 import urllib.request, urllib.error
 try:
-    urllib.request.urlopen("{URL}", timeout=20)
+    urllib.request.urlopen("{URL}", timeout=60)
 except urllib.error.HTTPError as error:
     print(error.status, error.headers, error.read().decode())
 """,
