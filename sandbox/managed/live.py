@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sandbox.errors import Failure
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 IDLE_S = 300.0
 """A session's processes are stopped after this time without a command; its files stay."""
 
+# The lock that servers share.
+_SERVING = "serving"
 _LOOK_S, _MOMENT_S = 60.0, 0.02
 
 
@@ -50,6 +52,17 @@ class Live:
         self._idle_since: dict[str, float] = {}
         self._reaper: threading.Thread | None = None
         self._watcher: threading.Thread | None = None
+        self._serving = ExitStack()
+        if lasting:
+            self._serving.enter_context(self.locks.sharing(_SERVING))
+
+    @property
+    def beside_a_server(self) -> bool:
+        """Whether another process serves the sessions, and does their turns with shells that last."""
+        if self._lasting:
+            return False
+        with self.locks.holding(_SERVING) as nobody:
+            return not nobody
 
     @property
     def containers(self) -> "Containers":
@@ -215,6 +228,7 @@ class Live:
         self.feed.close()
         if self._starter is not None:
             self._starter.close()
+        self._serving.close()
         self.locks.close()
 
 

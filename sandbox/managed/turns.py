@@ -1,10 +1,12 @@
 """The turns of sessions: one at a time in each, in the order of what was sent, several sessions side by side.
 
-Whoever holds a session's lock does its turns, in whatever process. When that process dies, the lock goes with it; the
+Whoever holds a session's lock does its turns, in whatever process: a server's while one serves, so that the session has
+one shell that lasts, else that of the command that sent something. When that process dies, the lock goes with it; the
 next one that gets it finds a turn that was begun and ends it with an error. No command is run a second time.
 """
 
 import logging
+import time
 from contextlib import suppress
 
 from sandbox.managed import events, fenced, identifiers, machines, outputs, records, session_agents
@@ -26,6 +28,8 @@ _NO_TOKENS = {
     "cache_creation_input_tokens": 0,
 }
 _PAUSE_S = 0.05
+# What a command has sent is noticed after this.
+_NOTICED_S = 0.1
 _LOOK_S = 2.0
 
 _log = logging.getLogger("sandboxsh.serve")
@@ -52,23 +56,33 @@ def resume(service: Service) -> None:
 
 def take_up(service: Service) -> None:
     """What a server begins with: remove what killed processes left, and go on where they ended; then look now and then
-    whether a command that did turns beside the server was killed."""
+    whether a command has sent something, or was killed in the middle of a turn."""
 
     def begin() -> None:
         machines.sweep(service)
         resume(service)
 
+    version, last = 0, 0.0
+
+    def look() -> None:
+        nonlocal version, last
+        now = time.monotonic()
+        if (found := service.database.version()) != version or now - last >= _LOOK_S:
+            version, last = found, now
+            resume(service)
+
     service.live.begin("", begin)
-    service.live.watch(lambda: resume(service), _LOOK_S)
+    service.live.watch(look, _NOTICED_S)
 
 
 def work(service: Service, identifier: str) -> None:
-    """Do the session's turns until it is idle, whoever is at them before."""
+    """Have the session's turns done until it is idle, whoever is at them before."""
     while not service.live.stopping.is_set():
-        with service.live.locks.holding(identifier) as ours:
-            if ours:
-                _guarded(service, identifier)
-                return
+        if not service.live.beside_a_server:
+            with service.live.locks.holding(identifier) as ours:
+                if ours:
+                    _guarded(service, identifier)
+                    return
         with suppress(Refused):
             if records.read(service.database, identifier).status == RUNNING:
                 service.live.stopping.wait(_PAUSE_S)

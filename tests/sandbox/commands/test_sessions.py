@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 
 from sandbox.emulator.embedded import Emulator
 from tests.capabilities import need
+from tests.emulator.talking import is_idle, message, results, said, send, until
+from tests.emulator.test_serving import serving
 from tests.sessions.running import SANDBOXCTL, Ran, control, eventually
 
 ENVIRONMENT = "name: e\nconfig: {type: cloud, networking: {type: limited}}\n"
@@ -196,21 +199,73 @@ def test_a_command_that_is_killed_leaves_a_turn_that_the_next_one_ends(
 def test_a_server_ends_the_turn_of_a_command_that_is_killed_beside_it(
     empty_data_dir: Path, made: str
 ) -> None:
+    with sending(empty_data_dir, made, "sleep 600") as process:
+        until_it_runs(process)
+        with (
+            Emulator(str(empty_data_dir), keep=True) as emulator,
+            anthropic.Anthropic(base_url=emulator.base_url, api_key="k", max_retries=0) as client,
+            client.beta.sessions.events.stream(made) as stream,
+        ):
+            process.kill()
+            for event in stream:
+                if event.type == "session.status_idle":
+                    assert event.stop_reason.type == "retries_exhausted"
+                    break
+
+
+@contextmanager
+def sending(data: Path, made: str, command: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that sends something, and waits."""
+    line = [SANDBOXCTL, "--data", str(data), "session", "send", made, "--run", command]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_it_runs(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert any("agent.tool_use" in line for line in process.stdout)
+
+
+def shown(data: Path, made: str, command: str) -> str:
+    done = session(data, "send", made, "--run", command)
+    assert done.code == 0, done
+    return done.out
+
+
+def test_server_and_commands_share_one_shell(empty_data_dir: Path, made: str) -> None:
     with (
         Emulator(str(empty_data_dir), keep=True) as emulator,
         anthropic.Anthropic(base_url=emulator.base_url, api_key="k", max_retries=0) as client,
     ):
-        command = [SANDBOXCTL, "--data", str(empty_data_dir), "session", "send", made, "--run", "sleep 600"]
-        with (
-            client.beta.sessions.events.stream(made) as stream,
-            subprocess.Popen(command, stdout=subprocess.DEVNULL) as process,
-        ):
-            for event in stream:
-                if event.type == "agent.tool_use":
-                    process.kill()
-                if event.type == "session.status_idle":
-                    assert event.stop_reason.type == "retries_exhausted"
-                    break
+        shown(empty_data_dir, made, "cd /usr/share; own=kept")
+        assert "/usr/share kept" in shown(empty_data_dir, made, 'echo "$PWD" "$own"')
+        (answer,) = results(said(client, made, message('echo "$PWD" "$own"')))
+        assert answer == ("/usr/share kept", False)
+        # Who sent it may go; the turn is the server's.
+        with client.beta.sessions.events.stream(made) as stream:
+            with sending(empty_data_dir, made, "sleep 600") as process:
+                until(stream, lambda event: bool(event.type == "agent.tool_use"))
+                process.kill()
+            send(client, made, {"type": "user.interrupt"})
+            found = until(stream, is_idle)
+        assert found[-1].stop_reason.type == "end_turn"
+    # Nobody serves: the command has one of its own.
+    assert "/workspace" in shown(empty_data_dir, made, 'echo "$PWD" "$own"')
+
+
+def test_a_command_takes_over_from_a_server_that_is_killed(empty_data_dir: Path, made: str) -> None:
+    with serving(empty_data_dir) as (server, _), sending(empty_data_dir, made, "sleep 600") as process:
+        until_it_runs(process)
+        server.kill()
+        assert process.stdout is not None
+        told = process.stdout.read()
+        assert "ran this turn died" in told
+        assert process.wait(60) == 1
+    assert "on" in [line.strip() for line in shown(empty_data_dir, made, "echo on").splitlines()]
 
 
 def test_the_command_is_the_one_of_this_tree() -> None:
