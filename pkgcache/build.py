@@ -8,9 +8,7 @@ from contextlib import ExitStack
 
 from pkgcache import lock as locks
 from pkgcache.bases import list_names, root_of
-from pkgcache.debian import build_base
 from pkgcache.errors import BuildError, StoreError
-from pkgcache.host import build_host
 from pkgcache.image import Image
 from pkgcache.layers import Maker, Order, Stand, first_key, made, on, speaker
 from pkgcache.lock import Change, Lock, LockedLayer
@@ -70,8 +68,12 @@ def build(
                 "run it without --offline once",
             )
         if base == HOST:
+            from pkgcache.host import build_host
+
             build_host(store, runner=runner, remove=remove, progress=progress)
         else:
+            from pkgcache.debian import build_base
+
             build_base(store, base, runner=runner, remove=remove, progress=progress, timeout_s=timeout_s)
         resolution = resolve(store, base, packages, need_endpoints=need_endpoints)
     maker = Maker(

@@ -294,11 +294,10 @@ def publish(store: Store, made: str, target: str) -> None:
         os.chmod(made, 0o755)  # noqa: S103
     except OSError as error:
         raise explain(error, store) from error
-    with _flushing(made):
-        manifest = surveyed(store, made)
-    write(store, f"{made}/{NAME}", manifest)
     try:
-        _flush(made)
+        with _flushing(made):
+            write(store, f"{made}/{NAME}", surveyed(store, made))
+            _flush(made)
         os.rename(made, target)
         _flush_directory(os.path.dirname(target))
     except OSError as error:

@@ -45,8 +45,9 @@ def agent_create(context: click.Context, /, file: str | None, as_json: bool, **f
     FILE has the fields of the API's body: name, model, system, tools, mcp_servers, skills, description, metadata.
     """
     from sandbox.managed import agents, values
+    from sandbox.managed.agent_bodies import AgentCreate
 
-    body = values.read(agents.AgentCreate, _body(file, fields), source=file or "")
+    body = values.read(AgentCreate, _body(file, fields), source=file or "")
     with opened(context) as service:
         made = agents.create(service.database, body)
     _tell("created", made, as_json)
@@ -70,9 +71,10 @@ def agent_update(
 ) -> None:
     """Change what FILE and the options name of an agent, which makes a new version of it."""
     from sandbox.managed import agents, values
+    from sandbox.managed.agent_bodies import AgentUpdate
 
     given = _body(file, fields) | records.given(version=version)
-    body = values.read(agents.AgentUpdate, given, source=file or "")
+    body = values.read(AgentUpdate, given, source=file or "")
     with opened(context) as service:
         old = agents.get(service.database, agent_id)
         new = agents.update(service.database, agent_id, body)

@@ -55,13 +55,14 @@ def session_create(
     FILE has the fields of the API's body: agent, environment_id, title, metadata, resources, vault_ids, budget.
     """
     from sandbox.managed import environments, sessions, values
+    from sandbox.managed.session_bodies import SessionCreate
 
     body = {} if file is None else records.read(file)
     with opened(context) as service:
         if environment is not None:
             body["environment_id"] = environments.find(service.database, environment)["id"]
         body |= records.given(agent=agent, title=title, metadata=records.pairs(metadata))
-        made = sessions.create(service, values.read(sessions.SessionCreate, body, source=file or ""))
+        made = sessions.create(service, values.read(SessionCreate, body, source=file or ""))
         if made["status"] == "running":
             service.live.await_turns()
     records.show_json(made) if as_json else click.echo(made["id"])

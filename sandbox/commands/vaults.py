@@ -28,10 +28,11 @@ def vault() -> None:
 def vault_create(context: click.Context, name: str, metadata: tuple[str, ...], as_json: bool) -> None:
     """Make a vault called NAME."""
     from sandbox.managed import values, vaults
+    from sandbox.managed.vault_bodies import VaultCreate
 
     body = {"display_name": name, "metadata": records.pairs(metadata)}
     with opened(context) as service:
-        made = vaults.create(service.database, values.read(vaults.VaultCreate, body))
+        made = vaults.create(service.database, values.read(VaultCreate, body))
     _tell("created", made, as_json)
 
 
@@ -82,8 +83,9 @@ def vault_update(
     FILE has the fields of the API's body: display_name and metadata, of which null removes a key.
     """
     from sandbox.managed import values, vaults
+    from sandbox.managed.vault_bodies import VaultUpdate
 
-    body = values.read(vaults.VaultUpdate, _changes(file, name, metadata), source=file or "")
+    body = values.read(VaultUpdate, _changes(file, name, metadata), source=file or "")
     with opened(context) as service:
         old = vaults.get(service.database, vault_id)
         new = vaults.update(service.database, vault_id, body)

@@ -1,62 +1,21 @@
 """Agents: stored and validated, with a version for each change."""
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from sandbox.managed import identifiers, paging
 from sandbox.managed.database import Database, Document, load
 from sandbox.managed.failures import conflict, invalid, not_found
+from sandbox.managed.mcp import check_together
 from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
-from sandbox.managed.toolsets import McpServer, Model, Skill, Tool, check_together
-from sandbox.managed.values import Metadata, MetadataPatch, Strict
+
+if TYPE_CHECKING:
+    from sandbox.managed.agent_bodies import AgentCreate, AgentUpdate
 
 LIMITS = Limits(20, 100)
-_Name = Annotated[str, Field(min_length=1, max_length=256)]
-_Description = Annotated[str, Field(max_length=2048)]
-_System = Annotated[str, Field(max_length=100_000)]
-_Tools = Annotated[list[Tool], Field(max_length=256)]
-_Servers = Annotated[list[McpServer], Field(max_length=20)]
-_Skills = Annotated[list[Skill], Field(max_length=20)]
 
 
-class ServiceAccount(Strict):
-    type: Literal["service_account"]
-
-
-class AgentCreate(Strict):
-    """The body of creating an agent. ``multiagent`` is not supported: null or left out."""
-
-    name: _Name
-    model: Annotated[str, Field(min_length=1, max_length=256)] | Model
-    description: _Description | None = None
-    system: _System | None = None
-    tools: _Tools = []
-    mcp_servers: _Servers = []
-    skills: _Skills = []
-    metadata: Metadata = {}
-    multiagent: None = None
-    execution_identity: ServiceAccount | None = None
-
-
-class AgentUpdate(Strict):
-    """The body of updating one: what is left out stays as it is; null clears."""
-
-    version: Annotated[int, Field(ge=1)] | None = None
-    name: _Name | None = None
-    model: Annotated[str, Field(min_length=1, max_length=256)] | Model | None = None
-    description: _Description | None = None
-    system: _System | None = None
-    tools: _Tools | None = None
-    mcp_servers: _Servers | None = None
-    skills: _Skills | None = None
-    metadata: MetadataPatch | None = None
-    multiagent: None = None
-    execution_identity: ServiceAccount | None = None
-
-
-def create(database: Database, body: AgentCreate) -> Document:
+def create(database: Database, body: "AgentCreate") -> Document:
     """A new agent, version 1."""
     now = identifiers.now()
     agent: Document = {
@@ -64,9 +23,9 @@ def create(database: Database, body: AgentCreate) -> Document:
         "type": "agent",
         "name": body.name,
         "description": body.description or None,
-        "model": _model(body.model),
+        "model": body.full_model(),
         "system": body.system or None,
-        **_lists(body),
+        **body.lists(),
         "metadata": body.metadata,
         "multiagent": None,
         "execution_identity": {"type": "service_account"},
@@ -112,7 +71,7 @@ def versions(database: Database, identifier: str, query: Query) -> Page:
     return paging.fetch(database, "agent_versions", query, LIMITS, (Condition("id = ?", (identifier,)),))
 
 
-def update(database: Database, identifier: str, body: AgentUpdate) -> Document:
+def update(database: Database, identifier: str, body: "AgentUpdate") -> Document:
     """The agent with what ``body`` changes; a new version when that is anything."""
     with database.write():
         old = get(database, identifier)
@@ -147,7 +106,7 @@ def _keep_version(database: Database, agent: Document) -> None:
     database.insert("agent_versions", agent, version=agent["version"])
 
 
-def _changed(old: Document, body: AgentUpdate) -> Document:
+def _changed(old: Document, body: "AgentUpdate") -> Document:
     given = body.model_fields_set
     new = dict(old)
     for name in ("name", "model"):
@@ -156,26 +115,14 @@ def _changed(old: Document, body: AgentUpdate) -> Document:
     if body.name is not None:
         new["name"] = body.name
     if body.model is not None:
-        new["model"] = _model(body.model)
+        new["model"] = body.full_model()
     for name in ("description", "system"):
         if name in given:
             new[name] = getattr(body, name) or None
-    new |= {name: value for name, value in _lists(body).items() if name in given}
+    new |= {name: value for name, value in body.lists().items() if name in given}
     if body.metadata is not None:
         new["metadata"] = merge(old["metadata"], body.metadata)
     return new
-
-
-def _lists(body: AgentCreate | AgentUpdate) -> Document:
-    return {
-        "tools": [tool.spelled_out() for tool in body.tools or []],
-        "mcp_servers": [server.model_dump() for server in body.mcp_servers or []],
-        "skills": [skill.spelled_out() for skill in body.skills or []],
-    }
-
-
-def _model(given: str | Model) -> dict[str, Any]:
-    return (Model(id=given) if isinstance(given, str) else given).spelled_out()
 
 
 def _check(agent: Document) -> None:

@@ -11,10 +11,10 @@ from netpolicy.hosts import parse_pattern
 from sandbox.managed import identifiers, paging, vaults
 from sandbox.managed.database import Database, Document, load
 from sandbox.managed.failures import conflict, invalid, not_found
+from sandbox.managed.mcp import mcp_endpoint
 from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
 from sandbox.managed.secrets import Secrets
-from sandbox.managed.toolsets import mcp_endpoint
 from sandbox.managed.values import Metadata, MetadataPatch, Strict
 
 LIMITS = Limits(20, 100)

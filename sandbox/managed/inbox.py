@@ -1,30 +1,22 @@
 """What clients send to a session: checked together, taken together, and put where the session's turns find it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sandbox.managed import events, records, turns
-from sandbox.managed.client_events import (
-    ClientEvent,
-    CustomToolResult,
-    SendEvents,
-    SystemMessage,
-    ToolConfirmation,
-    ToolResult,
-    UserInterrupt,
-    UserMessage,
-    told,
-)
-from sandbox.managed.content import files_of
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import Refused, invalid, not_found
 from sandbox.managed.machines import environment
 from sandbox.managed.records import END_TURN, IDLE, RUNNING, Record
 from sandbox.managed.service import Service
 
+if TYPE_CHECKING:
+    from sandbox.managed.client_events import ClientEvent, SendEvents, ToolConfirmation
+
 INTERRUPTED = "The call was interrupted before it was confirmed."
 
 
-def send(service: Service, identifier: str, body: SendEvents) -> list[Document]:
+def send(service: Service, identifier: str, body: "SendEvents") -> list[Document]:
     """Take all events, or none: what they are by now, with their ids. The session's turns begin with what they ask."""
     database = service.database
     with database.write():
@@ -38,8 +30,10 @@ def send(service: Service, identifier: str, body: SendEvents) -> list[Document]:
     return taken
 
 
-def accept(service: Service, record: Record, given: Sequence[ClientEvent]) -> tuple[Record, list[Document]]:
+def accept(service: Service, record: Record, given: "Sequence[ClientEvent]") -> tuple[Record, list[Document]]:
     """As `send`, inside a transaction of the caller's: the record afterwards, and the events."""
+    from sandbox.managed.client_events import told
+
     database = service.database
     hosted = environment(record).type != "self_hosted"
     open_calls = {call[0] for call in _calls(record) if not call[2]}
@@ -49,48 +43,50 @@ def accept(service: Service, record: Record, given: Sequence[ClientEvent]) -> tu
     taken = []
     for event in given:
         queued = events.queued(database, record.id, told(event))
-        if isinstance(event, ToolConfirmation):
+        if event.type == "user.tool_confirmation":
             queued = events.process(database, record.id, queued)
             record = _confirm(database, record, event)
-        elif isinstance(event, UserInterrupt) and record.status == IDLE:
+        elif event.type == "user.interrupt" and record.status == IDLE:
             queued = events.process(database, record.id, queued)
             record = _give_up(database, record)
-        elif isinstance(event, UserMessage) and record.status == IDLE and record.turn is None:
+        elif event.type == "user.message" and record.status == IDLE and record.turn is None:
             record = records.run(database, record, turns.queued())
         taken.append(queued)
     if (
         record.status == IDLE
         and record.turn is not None
-        and any(isinstance(each, ToolConfirmation) for each in given)
+        and any(each.type == "user.tool_confirmation" for each in given)
     ):
         # Answered in part: what is left is told again.
         record = records.rest(database, record, records.asking(record.turn), record.turn)
     return record, taken
 
 
-def _check(record: Record, event: ClientEvent, hosted: bool, open_calls: set[str]) -> None:
-    if isinstance(event, UserMessage | SystemMessage) and not hosted:
+def _check(record: Record, event: "ClientEvent", hosted: bool, open_calls: set[str]) -> None:
+    if event.type in ("user.message", "system.message") and not hosted:
         raise self_hosted()
-    if isinstance(event, ToolConfirmation):
+    if event.type == "user.tool_confirmation":
         if event.tool_use_id not in open_calls:
             raise not_found("call that waits for confirmation", event.tool_use_id)
         open_calls.discard(event.tool_use_id)
-    if isinstance(event, CustomToolResult):
+    if event.type == "user.custom_tool_result":
         raise not_found("agent.custom_tool_use", event.custom_tool_use_id)
-    if isinstance(event, ToolResult):
+    if event.type == "user.tool_result":
         if hosted:
             raise invalid("user.tool_result: is for self_hosted environments; here tools run in the session.")
         raise not_found("agent.tool_use", event.tool_use_id)
-    if isinstance(event, UserInterrupt) and event.session_thread_id not in (
+    if event.type == "user.interrupt" and event.session_thread_id not in (
         None,
         records.thread_id(record.id),
     ):
         raise not_found("thread", str(event.session_thread_id))
 
 
-def check_files(database: Database, event: ClientEvent) -> None:
+def check_files(database: Database, event: "ClientEvent") -> None:
     """Refused when the event refers to a file that is not there."""
-    if isinstance(event, UserMessage | ToolResult | CustomToolResult):
+    from sandbox.managed.content import files_of
+
+    if event.type in ("user.message", "user.tool_result", "user.custom_tool_result"):
         for file_id in files_of(event.content):
             if database.get("files", file_id) is None:
                 raise not_found("file", file_id)
@@ -107,7 +103,7 @@ def _calls(record: Record) -> tuple[tuple[str, str, str, str], ...]:
     return record.turn.calls if record.turn is not None and record.turn.state == "asking" else ()
 
 
-def _confirm(database: Database, record: Record, event: ToolConfirmation) -> Record:
+def _confirm(database: Database, record: Record, event: "ToolConfirmation") -> Record:
     assert record.turn is not None
     calls = tuple(
         (call[0], call[1], event.result, event.deny_message or "") if call[0] == event.tool_use_id else call

@@ -17,11 +17,11 @@ from sandbox.managed import builds, environments, placing, records
 from sandbox.managed.builder import await_image
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import Refused, conflict, invalid
+from sandbox.managed.mcp import mcp_endpoint
 from sandbox.managed.records import Record
 from sandbox.managed.resources import Planned
 from sandbox.managed.service import Service
 from sandbox.managed.shell import INTERRUPTED, Said, Shell
-from sandbox.managed.toolsets import mcp_endpoint
 from sandbox.spec import RootFs, session_environment
 
 if TYPE_CHECKING:

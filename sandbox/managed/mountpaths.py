@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from sandbox.spec import CA_BUNDLE, OUTPUTS, TRUST_FILE, UPLOADS, WORKSPACE
 
+MOST_FILES, MOST_REPOSITORIES = 999, 32
+"""How many a session may have."""
+
 _LONGEST, _LONGEST_NAME = 1024, 255
 # The kernel's own, and what the session's set-up keeps there.
 REMOTES = "/mnt/session/remotes"

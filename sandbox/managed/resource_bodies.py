@@ -8,10 +8,9 @@ from pydantic import ConfigDict, Field, SecretStr, field_validator, model_valida
 
 from netpolicy.credentials import repository
 from netpolicy.errors import InputError
+from sandbox.managed.mountpaths import MOST_FILES, MOST_REPOSITORIES
 from sandbox.managed.values import Strict
 
-MOST_FILES = 999
-MOST_REPOSITORIES = 32
 _Path = Annotated[str, Field(min_length=1, max_length=1024)]
 _Token = Annotated[SecretStr, Field(min_length=1, max_length=4096)]
 # git-check-ref-format(1).

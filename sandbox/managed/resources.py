@@ -6,25 +6,23 @@ nothing; the container is made with room for it, and what stands in it is put th
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from netpolicy.credentials import Secret
 from sandbox.managed import files, identifiers, mountpaths, paging
 from sandbox.managed.database import Document
 from sandbox.managed.failures import Refused, invalid, not_found
+from sandbox.managed.mountpaths import MOST_FILES, MOST_REPOSITORIES
 from sandbox.managed.paging import Condition, Limits, Page, Query
-from sandbox.managed.resource_bodies import (
-    MOST_FILES,
-    MOST_REPOSITORIES,
-    FileResource,
-    RepositoryResource,
-    ResourceCreate,
-)
 from sandbox.managed.service import Service
+
+if TYPE_CHECKING:
+    from sandbox.managed.resource_bodies import FileResource, RepositoryResource, ResourceCreate
 
 LIMITS = Limits(1000, 1000)
 _EVERYTHING = 1 << 30
-FILE, REPOSITORY = "file", "github_repository"
+FILE: Final = "file"
+REPOSITORY: Final = "github_repository"
 
 
 class Item(NamedTuple):
@@ -52,7 +50,7 @@ class Planned(NamedTuple):
 def plan(
     service: Service,
     session_id: str,
-    wanted: Sequence[ResourceCreate],
+    wanted: "Sequence[ResourceCreate]",
     existing: Sequence[Document] = (),
     *,
     field: str = "resources.{}.",
@@ -67,14 +65,14 @@ def plan(
     items = []
     for number, body in enumerate(wanted):
         where = field.format(number)
-        if isinstance(body, FileResource):
+        if body.type == FILE:
             try:
                 item = _plan_file(service, session_id, body)
             except Refused as refused:
                 told, code = f"{where}file_id: {refused}", refused.details.get("error_code")
                 raise Refused(refused.kind, told, code=code) from None
         else:
-            assert isinstance(body, RepositoryResource)
+            assert body.type == REPOSITORY
             item = _plan_repository(body)
         path, directory = item.document["mount_path"], item.document["type"] == REPOSITORY
         why = mountpaths.problem(path, directory=directory)
@@ -93,13 +91,13 @@ def plan(
     return Planned(session_id, tuple(items))
 
 
-def _plan_file(service: Service, session_id: str, body: FileResource) -> Item:
+def _plan_file(service: Service, session_id: str, body: "FileResource") -> Item:
     copy = files.plan_copy(service, body.file_id, session_id)
     path = body.mount_path or mountpaths.default_upload(body.file_id)
     return Item(_document(FILE, path, file_id=copy["id"]), body.file_id, copy)
 
 
-def _plan_repository(body: RepositoryResource) -> Item:
+def _plan_repository(body: "RepositoryResource") -> Item:
     path = body.mount_path or mountpaths.default_repository(body.url)
     checkout = None if body.checkout is None else body.checkout.model_dump()
     given = body.authorization_token

@@ -1,8 +1,6 @@
 """The agent of a session: which one, with what in the place of its own, fixed when the session is made."""
 
-from typing import Annotated, Any, Literal
-
-from pydantic import Discriminator, Field, Tag
+from typing import TYPE_CHECKING
 
 from netpolicy.hosts import parse_target
 from netpolicy.policy import decide, request_for
@@ -11,13 +9,11 @@ from sandbox.environment import Environment
 from sandbox.managed import agents
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import invalid
-from sandbox.managed.toolsets import McpServer, Model, Skill, Tool, check_together, mcp_endpoint
-from sandbox.managed.values import Strict
+from sandbox.managed.mcp import check_together, mcp_endpoint
 
-_Id = Annotated[str, Field(min_length=1, max_length=128)]
-_Version = Annotated[int, Field(ge=1, lt=1 << 31)]
-_Tools = Annotated[list[Tool], Field(max_length=256)]
-_Servers = Annotated[list[McpServer], Field(max_length=20)]
+if TYPE_CHECKING:
+    from sandbox.managed.session_bodies import AgentChange, AgentNamed, AgentOverridden
+
 _SNAPSHOT = (
     "id",
     "version",
@@ -33,47 +29,7 @@ _SNAPSHOT = (
 )
 
 
-class AgentNamed(Strict):
-    type: Literal["agent"]
-    id: _Id
-    version: _Version | None = None
-
-
-class AgentOverridden(Strict):
-    """An agent with some of its fields replaced whole; ``system`` null clears it."""
-
-    type: Literal["agent_with_overrides"]
-    id: _Id
-    version: _Version | None = None
-    model: Annotated[str, Field(min_length=1, max_length=256)] | Model | None = None
-    system: Annotated[str, Field(max_length=100_000)] | None = None
-    tools: _Tools | None = None
-    mcp_servers: _Servers | None = None
-    skills: Annotated[list[Skill], Field(max_length=20)] | None = None
-
-
-class AgentChange(Strict):
-    """What may change of a session's agent. Each list replaces the old one."""
-
-    tools: _Tools | None = None
-    mcp_servers: _Servers | None = None
-
-
-def _form(value: Any) -> str:
-    if isinstance(value, str):
-        return "id"
-    return str(value.get("type")) if isinstance(value, dict) else getattr(value, "type", "")
-
-
-AgentGiven = Annotated[
-    Annotated[_Id, Tag("id")]
-    | Annotated[AgentNamed, Tag("agent")]
-    | Annotated[AgentOverridden, Tag("agent_with_overrides")],
-    Discriminator(_form),
-]
-
-
-def snapshot(database: Database, given: str | AgentNamed | AgentOverridden) -> Document:
+def snapshot(database: Database, given: "str | AgentNamed | AgentOverridden") -> Document:
     """The agent as the session keeps it. Refused when there is none such, or it takes no new sessions."""
     identifier, version = (given, None) if isinstance(given, str) else (given.id, given.version)
     found = agents.get(database, identifier, version)
@@ -81,35 +37,16 @@ def snapshot(database: Database, given: str | AgentNamed | AgentOverridden) -> D
     if agents.get(database, found["id"])["archived_at"] is not None:
         raise invalid(f"agent: {found['id']} is archived and takes no new sessions.", code="agent_archived")
     agent: Document = {"type": "agent", **{name: found[name] for name in _SNAPSHOT}}
-    if isinstance(given, AgentOverridden):
-        agent |= _overrides(given)
+    if not isinstance(given, str) and given.type == "agent_with_overrides":
+        agent |= given.replaced()
         _check(agent, "agent")
     return agent
 
 
-def change(agent: Document, given: AgentChange) -> Document:
+def change(agent: Document, given: "AgentChange") -> Document:
     """``agent`` with the lists that are ``given``."""
-    new = dict(agent)
-    if given.tools is not None:
-        new["tools"] = [tool.spelled_out() for tool in given.tools]
-    if given.mcp_servers is not None:
-        new["mcp_servers"] = [server.model_dump() for server in given.mcp_servers]
+    new = agent | given.replaced()
     _check(new, "agent")
-    return new
-
-
-def _overrides(given: AgentOverridden) -> Document:
-    new: Document = {}
-    if given.model is not None:
-        new["model"] = (Model(id=given.model) if isinstance(given.model, str) else given.model).spelled_out()
-    if "system" in given.model_fields_set:
-        new["system"] = given.system or None
-    if given.tools is not None:
-        new["tools"] = [tool.spelled_out() for tool in given.tools]
-    if given.mcp_servers is not None:
-        new["mcp_servers"] = [server.model_dump() for server in given.mcp_servers]
-    if given.skills is not None:
-        new["skills"] = [skill.spelled_out() for skill in given.skills]
     return new
 
 

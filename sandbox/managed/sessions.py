@@ -1,9 +1,7 @@
 """Sessions: made from an agent and an environment as they are at that moment, changed, archived, deleted."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from sandbox.environment import Environment
 from sandbox.managed import (
@@ -21,61 +19,23 @@ from sandbox.managed import (
     turns,
     vaults,
 )
-from sandbox.managed.client_events import InitialEvent
 from sandbox.managed.database import Database, Document, dump, load
 from sandbox.managed.failures import invalid
 from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
 from sandbox.managed.records import IDLE, RUNNING, TERMINATED, Record
-from sandbox.managed.resource_bodies import Resources
 from sandbox.managed.service import Service
-from sandbox.managed.session_agents import AgentChange, AgentGiven
-from sandbox.managed.values import Metadata, MetadataPatch, Strict
+
+if TYPE_CHECKING:
+    from sandbox.managed.session_bodies import SessionCreate, SessionUpdate
 
 LIMITS = Limits(20, 100)
 STATUSES = ("idle", "running", "rescheduling", "terminated")
-_Id = Annotated[str, Field(min_length=1, max_length=128)]
-_Title = Annotated[str, Field(max_length=1024)]
 # How long a session that has just become idle may take to let go of its turn.
 _LETTING_GO_S = 30.0
 
 
-class Money(Strict):
-    """Minor units of the currency: "2500" is 25 dollars."""
-
-    amount: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,14}$")]
-    currency: Literal["USD"]
-
-
-class Budget(Strict):
-    type: Literal["limit"]
-    max_list_cost: Money
-
-
-class SessionCreate(Strict):
-    """The body of creating a session."""
-
-    agent: AgentGiven
-    environment_id: _Id
-    title: _Title | None = None
-    metadata: Metadata = {}
-    vault_ids: Annotated[list[_Id], Field(max_length=100)] = []
-    resources: Resources = []
-    budget: Budget | None = None
-    initial_events: Annotated[list[InitialEvent], Field(max_length=50)] = []
-
-
-class SessionUpdate(Strict):
-    """The body of updating one: what is left out stays; null clears the title or removes the budget."""
-
-    title: _Title | None = None
-    metadata: MetadataPatch | None = None
-    budget: Budget | None = None
-    agent: AgentChange | None = None
-    vault_ids: Any = None
-
-
-def create(service: Service, body: SessionCreate) -> Document:
+def create(service: Service, body: "SessionCreate") -> Document:
     """A new session, idle or, with initial events, running. All that is asked for is there, or nothing."""
     database = service.database
     with database.read():
@@ -110,7 +70,7 @@ def create(service: Service, body: SessionCreate) -> Document:
     return shown(record)
 
 
-def _check_place(body: SessionCreate, config: Environment) -> None:
+def _check_place(body: "SessionCreate", config: Environment) -> None:
     if config.type != "self_hosted":
         return
     if body.resources:
@@ -119,7 +79,7 @@ def _check_place(body: SessionCreate, config: Environment) -> None:
         raise inbox.self_hosted()
 
 
-def _document(body: SessionCreate, agent: Document, identifier: str) -> Document:
+def _document(body: "SessionCreate", agent: Document, identifier: str) -> Document:
     now = identifiers.now()
     return {
         "id": identifier,
@@ -189,7 +149,7 @@ def list_page(
     return found._replace(rows=tuple(map(records.aged, found.rows)))
 
 
-def update(service: Service, identifier: str, body: SessionUpdate) -> Document:
+def update(service: Service, identifier: str, body: "SessionUpdate") -> Document:
     """The session with what ``body`` changes, which counts from its next turn on."""
     if "vault_ids" in body.model_fields_set:
         raise invalid("vault_ids: can't be changed once the session is there.")
@@ -214,7 +174,7 @@ def update(service: Service, identifier: str, body: SessionUpdate) -> Document:
     return shown(record)
 
 
-def _changes(record: Record, body: SessionUpdate) -> Document:
+def _changes(record: Record, body: "SessionUpdate") -> Document:
     old, given = record.document, body.model_fields_set
     new: Document = {}
     if "title" in given:

@@ -1,10 +1,10 @@
 """The tools, MCP servers, skills and model of an agent: what a body may say, and what the answer spells out."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from sandbox.managed.mcp import mcp_endpoint
 from sandbox.managed.values import Strict
 
 Document = dict[str, Any]
@@ -138,17 +138,6 @@ class McpServer(Strict):
         return url
 
 
-def mcp_endpoint(url: str) -> tuple[str, int] | None:
-    """Host and port of an MCP server's URL; None when it is none that can be reached."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.username is not None:
-            return None
-        return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return None
-
-
 class Skill(Strict):
     type: Literal["anthropic", "custom"]
     skill_id: Annotated[str, Field(min_length=1, max_length=64)]
@@ -178,21 +167,3 @@ class Model(Strict):
             "inference_geo": self.inference_geo,
             "speed": self.speed or "standard",
         }
-
-
-def check_together(tools: list[Document], servers: list[Document]) -> str | None:
-    """What is wrong between an agent's tools and its MCP servers, or None."""
-    names = [server["name"] for server in servers]
-    if len(set(names)) < len(names):
-        return "mcp_servers: two have the same name"
-    used = {tool["mcp_server_name"] for tool in tools if tool["type"] == "mcp_toolset"}
-    for name in sorted(used - set(names)):
-        return f"tools: the mcp_toolset {name} has no server of that name in mcp_servers"
-    for name in sorted(set(names) - used):
-        return f"mcp_servers: no mcp_toolset in tools uses the server {name}"
-    custom = [tool["name"] for tool in tools if tool["type"] == "custom"]
-    if len(set(custom)) < len(custom):
-        return "tools: two custom tools have the same name"
-    if sum(tool["type"] == "agent_toolset_20260401" for tool in tools) > 1:
-        return "tools: agent_toolset_20260401 is there twice"
-    return None

@@ -2,36 +2,22 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from sandbox.managed import identifiers, paging
 from sandbox.managed.database import Database, Document
 from sandbox.managed.failures import invalid, not_found
 from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
-from sandbox.managed.values import Metadata, MetadataPatch, Strict
+
+if TYPE_CHECKING:
+    from sandbox.managed.vault_bodies import VaultCreate, VaultUpdate
 
 LIMITS = Limits(20, 100)
-_Name = Annotated[str, Field(min_length=1, max_length=255)]
-
 _log = logging.getLogger("sandboxsh.vaults")
 
 
-class VaultCreate(Strict):
-    display_name: _Name
-    metadata: Metadata = {}
-
-
-class VaultUpdate(Strict):
-    """What is left out, or null, stays as it is."""
-
-    display_name: _Name | None = None
-    metadata: MetadataPatch | None = None
-
-
-def create(database: Database, body: VaultCreate) -> Document:
+def create(database: Database, body: "VaultCreate") -> Document:
     now = identifiers.now()
     vault: Document = {
         "id": identifiers.new("vlt"),
@@ -69,7 +55,7 @@ def list_page(database: Database, query: Query, *, include_archived: bool = Fals
     return paging.fetch(database, "vaults", query, LIMITS, conditions)
 
 
-def update(database: Database, identifier: str, body: VaultUpdate) -> Document:
+def update(database: Database, identifier: str, body: "VaultUpdate") -> Document:
     with database.write():
         old = usable(database, identifier)
         new = dict(old)

@@ -18,7 +18,7 @@ from sandbox import idmap, paths
 from sandbox.emulator.embedded import Emulator
 from sandbox.errors import InputError
 from sandbox.managed import agents, credentials, environments, files, sessions, state, vaults
-from sandbox.managed.agents import AgentCreate
+from sandbox.managed.agent_bodies import AgentCreate
 from sandbox.managed.credentials import CredentialCreate, Unrestricted, Variable
 from sandbox.managed.database import dump
 from sandbox.managed.environments import Changes, NewEnvironment
@@ -26,8 +26,8 @@ from sandbox.managed.failures import Refused
 from sandbox.managed.files import Upload
 from sandbox.managed.paging import Query
 from sandbox.managed.service import Service, open_service
-from sandbox.managed.sessions import SessionCreate
-from sandbox.managed.vaults import VaultCreate
+from sandbox.managed.session_bodies import SessionCreate
+from sandbox.managed.vault_bodies import VaultCreate
 from tests.emulator.talking import a_session, message, said, send, until
 
 SECRET = "s3cret-that-appears-nowhere"

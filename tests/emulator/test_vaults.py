@@ -11,7 +11,7 @@ import pytest
 from sandbox.managed import credentials, vaults
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service, open_service
-from sandbox.managed.vaults import VaultCreate
+from sandbox.managed.vault_bodies import VaultCreate
 
 
 def test_a_vault_is_made_and_changed(client: anthropic.Anthropic) -> None:

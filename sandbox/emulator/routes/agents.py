@@ -9,7 +9,7 @@ from sandbox.emulator.answers import answer, page
 from sandbox.emulator.queries import Created, Paging
 from sandbox.emulator.service import Served
 from sandbox.managed import agents
-from sandbox.managed.agents import AgentCreate, AgentUpdate
+from sandbox.managed.agent_bodies import AgentCreate, AgentUpdate
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"])
 

@@ -12,7 +12,7 @@ from sandbox.managed import sessions
 from sandbox.managed.database import Document, dump
 from sandbox.managed.failures import invalid, not_found
 from sandbox.managed.paging import Page
-from sandbox.managed.sessions import SessionCreate, SessionUpdate
+from sandbox.managed.session_bodies import SessionCreate, SessionUpdate
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 

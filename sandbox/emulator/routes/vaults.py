@@ -9,7 +9,7 @@ from sandbox.emulator.service import Served
 from sandbox.managed import credentials, vaults
 from sandbox.managed.credentials import CredentialCreate, CredentialUpdate
 from sandbox.managed.failures import invalid
-from sandbox.managed.vaults import VaultCreate, VaultUpdate
+from sandbox.managed.vault_bodies import VaultCreate, VaultUpdate
 
 router = APIRouter(prefix="/v1/vaults", tags=["vaults"])
 
