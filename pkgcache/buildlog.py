@@ -24,7 +24,8 @@ _MARKS = 100_000
 class BuildLog:
     """Feed it the output of phases. `said` is called with each line, made fit for a terminal.
 
-    `tail` holds the last lines, `problems` the last that look like errors, `marks` what phases reported.
+    `tail` holds the last lines, `problems` the last that look like errors, `marks` what phases reported. `heard` is
+    called with each mark as it comes.
     """
 
     def __init__(self, path: str, said: Callable[[str], None]) -> None:
@@ -32,6 +33,7 @@ class BuildLog:
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.lines: deque[str] = deque(maxlen=2000)
         self.marks: list[Mark] = []
+        self.heard: Callable[[Mark], None] = lambda _: None
         self._said = said
         self._rest = b""
         self._file: IO[bytes] = open(path, "w+b")  # noqa: SIM115
@@ -68,6 +70,7 @@ class BuildLog:
         if mark is not None:
             if len(self.marks) < _MARKS:
                 self.marks.append(tuple(printable(part) for part in mark))
+            self.heard(mark)
             return
         text = printable(text).rstrip()
         if not text:

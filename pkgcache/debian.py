@@ -6,6 +6,7 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 from pkgcache import report, sources
@@ -23,7 +24,7 @@ from pkgcache.phases import (
     now,
     open_log,
     probe,
-    run_phase,
+    run_phases,
     run_script,
 )
 from pkgcache.recipe import CLEAN, MISSING, require
@@ -261,11 +262,9 @@ def _install(
 ) -> None:
     phases = apt.recipe(packages, identity, "--no-install-recommends")
     with locked(world, phases, lambda: log.note("waiting for another build that uses apt")):
-        for step in phases:
-            phase[0] = step.name
-            result = run_phase(world, step, root, log, in_place=True)
-            if result.exit_code != 0:
-                raise failure(world, "base", (), step.name, result, log)
+        result = run_phases(world, phases, root, log, partial(phase.__setitem__, 0), in_place=True)
+        if result.exit_code != 0:
+            raise failure(world, "base", (), phase[0], result, log)
 
 
 def packages_to_json(packages: tuple[Locked, ...]) -> str:

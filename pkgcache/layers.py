@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from pkgcache import report
 from pkgcache.buildlog import BuildLog
 from pkgcache.keys import layer_key
 from pkgcache.lock import Lock
-from pkgcache.phases import Event, Progress, World, failure, locked, module, now, open_log, probe, run_phase
+from pkgcache.phases import Event, Progress, World, failure, locked, module, now, open_log, probe, run_phases
 from pkgcache.records import BaseRecord, LayerRecord, to_json
 from pkgcache.runner import Endpoint, Remove, Root, Runner
 from pkgcache.specs import MANAGERS
@@ -139,14 +140,11 @@ def _install(world: World, stand: Stand, order: Order, place: str, log: BuildLog
     except OSError as error:
         raise explain(error, world.store) from error
     with locked(world, phases, lambda: log.note(f"waiting for another build that uses {order.manager}")):
-        for one in phases:
-            if (one.online and world.offline) or (one.asked and one.name not in report.phases(log.marks)):
-                continue
-            phase[0] = one.name
-            root = stand.apart if one.apart else stand.root
-            result = run_phase(world, one, root, log, scratch=scratch)
-            if result.exit_code != 0:
-                raise failure(world, order.manager, order.specs, one.name, result, log)
+        result = run_phases(
+            world, phases, stand.root, log, partial(phase.__setitem__, 0), apart=stand.apart, scratch=scratch
+        )
+        if result.exit_code != 0:
+            raise failure(world, order.manager, order.specs, phase[0], result, log)
 
 
 def _newcomers(world: World, stand: Stand, order: Order, scratch: str, log: BuildLog) -> tuple[Endpoint, ...]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from pkgcache.buildlog import BuildLog, printable
 from pkgcache.environment import ENVIRONMENT
 from pkgcache.errors import BuildError, HostError, StoreError
 from pkgcache.keys import digest
-from pkgcache.recipe import MISSING, OFFLINE, Phase
+from pkgcache.recipe import MISSING, OFFLINE, SEALABLE, Phase
 from pkgcache.report import MARK, Mark
 from pkgcache.runner import Endpoint, Job, Mount, Result, Root, Runner
 from pkgcache.specs import MANAGERS
@@ -80,16 +81,51 @@ def open_log(store: Store, name: str, said: Callable[[str], None]) -> BuildLog:
         raise explain(error, store) from error
 
 
-def run_phase(
+def run_phases(
+    world: World,
+    phases: Sequence[Phase],
+    root: Root,
+    log: BuildLog,
+    enter: Callable[[str], None],
+    *,
+    apart: Root | None = None,
+    scratch: str | None = None,
+    in_place: bool = False,
+) -> Result:
+    """Run the phases that are due, up to the first that fails; the last one's result.
+
+    `enter` is told the name of each as it begins. `apart` is the root of phases that are to see less than the others.
+    What they keep goes to `scratch`, or to the base itself when `in_place`.
+    """
+    result = Result(0)
+    for place, phase in enumerate(phases, 1):
+        if (phase.online and world.offline) or (phase.asked and phase.name not in report.phases(log.marks)):
+            continue
+        enter(phase.name)
+        stand = apart if phase.apart and apart is not None else root
+        closed: list[str] = []
+
+        def sealed(name: str = phases[place].name if phase.seals else "", closed: list[str] = closed) -> None:
+            closed.append(name)
+            enter(name)
+
+        # The rest may be done in the same session where that sees no less than the rest may see.
+        may_seal = phase.seals and stand == root
+        result = _run_phase(world, phase, stand, log, scratch, in_place, sealed if may_seal else None)
+        if result.exit_code != 0 or closed:
+            break
+    return result
+
+
+def _run_phase(
     world: World,
     phase: Phase,
     root: Root,
     log: BuildLog,
-    *,
-    scratch: str | None = None,
-    in_place: bool = False,
+    scratch: str | None,
+    in_place: bool,
+    sealed: Callable[[], None] | None,
 ) -> Result:
-    """Run one phase; what it keeps goes to `scratch`, or to the base itself when `in_place`."""
     log.note(f"== {phase.name} {' '.join(phase.arguments)}".rstrip())
     mounts = []
     for cache in phase.caches:
@@ -103,6 +139,7 @@ def run_phase(
         world, phase.script, root, log,
         arguments=phase.arguments, mounts=tuple(mounts),
         scratch=scratch if phase.kept and not in_place else None, in_place=in_place and phase.kept,
+        sealed=sealed,
     )  # fmt: skip
 
 
@@ -116,8 +153,12 @@ def run_script(
     mounts: tuple[Mount, ...] = (),
     scratch: str | None = None,
     in_place: bool = False,
+    sealed: Callable[[], None] | None = None,
 ) -> Result:
-    """Run a shell script of ours with its arguments as "$@"."""
+    """Run a shell script of ours with its arguments as "$@".
+
+    Where `sealed` is given, the script may have what it can write closed; that is called when it was.
+    """
     remaining = None if world.deadline is None else max(1.0, world.deadline - time.monotonic())
     result = world.runner(
         Job(
@@ -128,6 +169,7 @@ def run_script(
                 **ENVIRONMENT,
                 **BUILD_ENVIRONMENT,
                 **({OFFLINE: "1"} if world.offline else {}),
+                **({SEALABLE: "1"} if sealed else {}),
             },
             scratch=scratch,
             in_place=in_place,
@@ -136,12 +178,30 @@ def run_script(
             mounts=mounts,
             timeout_s=remaining,
             output=log.feed,
+            sealing=partial(_seal_when_told, log, sealed) if sealed else None,
         )
     )
     log.finish_line()
+    log.heard = lambda _: None
     for host in result.denied:
         log.note(f"denied by the network policy: {host}")
     return result
+
+
+def _seal_when_told(log: BuildLog, sealed: Callable[[], None], close: Callable[[], None]) -> None:
+    """Close what the session can write when it says so. What asks for it waits, and goes no further when it fails."""
+
+    def hear(mark: Mark) -> None:
+        if mark == ("seal",):
+            log.heard = lambda _: None
+            try:
+                close()
+            except Exception as error:
+                log.note(f"the downloads can't be closed: {error}")
+            else:
+                sealed()
+
+    log.heard = hear
 
 
 def locked(world: World, phases: Sequence[Phase], waiting: Callable[[], None]) -> ExitStack:

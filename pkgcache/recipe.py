@@ -21,6 +21,8 @@ class Phase(NamedTuple):
     `lock` names a cache that one process at a time may use. `apart`: nothing is there of the layers below but apt's.
     A build without the network leaves out the phases that are `online`, and the others find OFFLINE set. A phase that
     is `asked` runs only when an earlier one told a mark `phase` with its name.
+    A phase that `seals` may do the next one's work as well: where SEALABLE is set, it has its caches closed (`seal`)
+    before any code of packages runs, and goes on. Where that was not to be had, the next phase comes.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Phase(NamedTuple):
     apart: bool = False
     online: bool = False
     asked: bool = False
+    seals: bool = False
 
 
 CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache /root/.npm; true\n"
@@ -78,6 +81,46 @@ settle() {{
 
 OFFLINE = "SANDBOX_OFFLINE"
 """The variable that is "1" where there is no network, and a manager has to take what is kept."""
+
+SEALABLE = "SANDBOX_SEALABLE"
+"""The variable that is "1" where a phase can have its caches closed by the mark `seal`."""
+
+
+SEAL = "@sandbox\tseal"
+
+
+def seal(directory: str) -> str:
+    """Shell text that has all caches closed, `directory` among them, and fails when that takes more than 20 seconds."""
+    return f"""printf '{SEAL}\\n'
+left=2000
+while test -w {directory}; do
+  left=$((left - 1)); test $left -gt 0 || exit 1
+  sleep 0.01
+done
+"""
+
+
+def fetch_and_install(
+    name: str, target: str, specs: tuple[str, ...], fetch: str, install: str
+) -> tuple[Phase, ...]:
+    """`fetch` with the kept downloads `name` at `target`, then `install`, which can't write there.
+
+    Both are shell text that finds `specs` as "$@", /tmp empty and no variables of the other's. One session does both
+    where the downloads can be closed to it.
+    """
+    in_one = f"""(
+{fetch}) || exit
+test -n "${SEALABLE}" || exit 0
+(
+{seal(target)}) || exit 0
+find /tmp -mindepth 1 -delete
+cd /workspace || exit
+{install}"""
+    return (
+        Phase("download", in_one, specs, True, (Cache(name, target, writable=True),), apart=True, seals=True),
+        Phase("install", install, specs, True, (Cache(name, target, writable=False),)),
+    )
+
 
 MISSING = 90
 """The exit code of a phase whose manager is not there."""

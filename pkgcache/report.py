@@ -7,6 +7,7 @@
 @sandbox  missing   <program>
 @sandbox  source    <line>                        one line of apt sources
 @sandbox  phase     <name>                        the phase of that name has to run
+@sandbox  seal                                    nothing but the layer may be written from now on
 """
 
 from __future__ import annotations

@@ -47,6 +47,8 @@ class Job(NamedTuple):
     `in_place`: the command writes to `root.base` itself. With neither `endpoints` nor `allowed_hosts` there is
     no network. A mount that is writable can be written by uid 0 inside, whoever made its source.
     `output` gets standard output and standard error, merged, in pieces of any size.
+    `sealing` gets, before the command runs, a function that makes all mounts read-only for good while it runs. That
+    raises an exception when a process still writes there, and changes nothing then.
     """
 
     root: Root
@@ -59,6 +61,7 @@ class Job(NamedTuple):
     mounts: tuple[Mount, ...] = ()
     timeout_s: float | None = None
     output: Callable[[bytes], None] = lambda _: None
+    sealing: Callable[[Callable[[], None]], None] | None = None
 
 
 class Result(NamedTuple):

@@ -42,7 +42,15 @@ def make_runner(
         for mount in job.mounts:
             if mount.writable:
                 _hand_over(mount.source, ids)
-        report = session.run(spec, ids, data, policy, lambda: collect(job.output), environment=environment)
+        seal = None
+        if job.sealing is not None:
+            from sandbox.sealing import Seal
+
+            seal = Seal([mount for mount in spec.mounts if mount.writable])
+            job.sealing(seal.close)
+        report = session.run(
+            spec, ids, data, policy, lambda: collect(job.output), environment=environment, seal=seal
+        )
         if job.scratch is not None:
             _leave_only_changes(job.scratch, ids)
         if report.message:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netpolicy.credentials import Credential
     from sandbox.egress import Summary
     from sandbox.inroot import Opened
+    from sandbox.sealing import Seal
     from sandbox.supervise import Outcome
 
 
@@ -48,6 +49,7 @@ def run(
     begun: Begun | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
     credentials: "Sequence[Credential]" = (),
+    seal: "Seal | None" = None,
 ) -> Report:
     """Run one session and return its report.
 
@@ -55,6 +57,7 @@ def run(
     a directory that gets what the command left in /mnt/session/outputs. ``log``: a descriptor for one JSON line a
     network decision. ``begun``: process 1, when it was made beforehand. ``environment``: the caller's, for the
     proxy that the host gets out by (HTTPS_PROXY and the like). ``credentials``: see Egress.set_credentials.
+    ``seal``: can be closed as long as the session runs.
     HostError, SetupError or InputError when the session could not be started.
     """
     now = time.monotonic()
@@ -64,7 +67,10 @@ def run(
         SessionDirectory(data, ids) as directory,
         Signals() as signals,
         _target(outputs_to) as target,
+        seal or nullcontext(),
     ):
+        if seal is not None:
+            seal.begin(running.pid)
         sweep(data, ids)
         plan = _stand(spec, ids, data, directory)
         stdio = connect()

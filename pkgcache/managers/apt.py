@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
+from pkgcache.recipe import CLEAN, OFFLINE, SEALABLE, Cache, Phase, require, seal
 from pkgcache.records import Locked
 from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
@@ -41,35 +41,48 @@ _OPTIONS = (
 _UPDATE = f"apt-get {_OPTIONS} update\n"
 _ARCHIVES = "/var/cache/apt/archives"
 _LISTS = "/var/lib/apt/lists"
-_INSTALLED = r"dpkg-query -W -f '${Package}:${Architecture}=${Version}\n' | LC_ALL=C sort"
-
-_BEFORE = "/var/tmp/before"
-"""What is installed already; found out while the servers are waited for."""
-
-_DOWNLOAD = f"""set -e
-{require("apt-get", "command -v apt-get")}{{ {_INSTALLED}; }} > {_BEFORE} &
-{_UPDATE}apt-get {_OPTIONS} $EXTRA install --download-only -- "$@"
-wait
+# What apt is about to unpack, and what it was checked against when it was fetched, the hash of each archive. Hooks of
+# version 3 (apt.conf(5), Pre-Install-Pkgs) are told, after an empty line: name, old version, its architecture and
+# multi-arch, direction, new version, its architecture and multi-arch, archive.
+_HOOKS = "/var/tmp/hooks"
+_PACKAGES = f"""#!/bin/sh
+sed '1,/^$/d' | awk '$9 ~ /^[/]/' > {_HOOKS}/told
+test -s {_HOOKS}/told || exit 0
+awk '{{ print $9 }}' {_HOOKS}/told | xargs sha256sum | awk '
+  NR == FNR {{ package[$9] = $1 ":" $7 "\\t" $6; next }}
+  {{ printf "@sandbox\\tpackage\\t%s\\tsha256:%s\\n", package[$2], $1 }}
+' {_HOOKS}/told -
 """
-# Both directories are mounted read-only, so apt can neither lock them nor fetch into them, and need not.
-_INSTALL = f"""set -e
-test -e {_BEFORE} || {{ {_INSTALLED}; }} > {_BEFORE}
-apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --no-download install -- "$@" || {{
+# All that apt runs of packages comes after this hook, which is the base's to name beside us: debconf's questions, too.
+_SEAL = f"""#!/bin/sh
+touch {_HOOKS}/open
+{seal(_ARCHIVES)}{seal(_LISTS)}rm {_HOOKS}/open
+"""
+# Nobody else uses these directories; and while a lock is held there, they can't be closed.
+_APT = f"""{require("apt-get", "command -v apt-get")}\
+install() {{
+  apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 -o DPkg::Pre-Install-Pkgs::={_HOOKS}/packages \\
+    -o DPkg::Tools::Options::{_HOOKS}/packages::Version=3 "$@"
+}}
+mkdir -p {_HOOKS} && cat > {_HOOKS}/packages <<'END' && cat > {_HOOKS}/seal <<'END2' && chmod 755 {_HOOKS}/* || exit
+{_PACKAGES}END
+{_SEAL}END2
+"""
+_DOWNLOAD = f"""{_APT}apt-get {_OPTIONS} update || exit
+if test -z "${SEALABLE}"; then
+  install --download-only install -- "$@"
+  exit
+fi
+install -o DPkg::Pre-Invoke::={_HOOKS}/seal install -- "$@" || {{ test -e {_HOOKS}/open; exit; }}
+"""
+# Both directories are mounted read-only, so apt can't fetch into them, and need not.
+_INSTALL = f"""{_APT}install --no-download install -- "$@" || {{
   test -z "${OFFLINE}" || apt-get {_OPTIONS} $EXTRA -o Debug::NoLocking=1 --print-uris install -- "$@" |
     sed -n "s/^'[^']*' \\([^_ ]*\\)_.*/E: not kept: \\1/p"
   exit 1
 }}
-{_INSTALLED} > /tmp/after
-LC_ALL=C comm -13 {_BEFORE} /tmp/after > /tmp/new
-sed -n 's/^\\(.*\\)=\\(.*\\)$/@sandbox\\tpackage\\t\\1\\t\\2\\t/p' /tmp/new
-xargs -r apt-cache -o Debug::NoLocking=1 show < /tmp/new 2>/dev/null | awk '
-  /^Package: /      {{ name = $2 }}
-  /^Version: /      {{ version = $2 }}
-  /^Architecture: / {{ architecture = $2 }}
-  /^SHA256: /       {{ printf "@sandbox\\tpackage\\t%s:%s\\t%s\\tsha256:%s\\n", name, architecture, version, $2 }}
-' || true
-rm -f /var/cache/apt/*.bin
 """
+_CLEAN = "rm -f /var/cache/apt/*.bin\n" + CLEAN
 
 PROBE = f"""command -v apt-get >/dev/null || exit 0
 apt-get indextargets --no-release-info --format '{MARK}endpoint\tapt\t$(REPO_URI)\t$(SOURCESENTRY)' | sort -u
@@ -85,17 +98,18 @@ def recipe(specs: tuple[str, ...], base: str, extra: str = "") -> tuple[Phase, .
     return (
         Phase(
             "download",
-            options + _DOWNLOAD,
+            # What apt worked out of the lists, a next phase need not do again.
+            options + _DOWNLOAD + _CLEAN,
             specs,
-            # For what apt worked out of the lists, which the next phase need not do again, and removes.
             kept=True,
             caches=(Cache(archives, _ARCHIVES, writable=True), Cache(lists, _LISTS, writable=True)),
             lock="apt",
             online=True,
+            seals=True,
         ),
         Phase(
             "install",
-            options + _INSTALL + CLEAN,
+            options + _INSTALL + _CLEAN,
             specs,
             kept=True,
             caches=(Cache(archives, _ARCHIVES, writable=False), Cache(lists, _LISTS, writable=False)),

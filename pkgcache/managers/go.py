@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.environment import GO_MODULES, PREFIX
-from pkgcache.recipe import CLEAN, UNREACHED, Cache, Phase, require, settle
+from pkgcache.recipe import CLEAN, UNREACHED, Phase, fetch_and_install, require, settle
 from pkgcache.records import Locked
 from pkgcache.report import MARK, most_telling
 from pkgcache.specs import Spec, refuse
@@ -179,10 +179,7 @@ FOLLOW = ""
 
 def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """Download what is to be compiled, then compile it without writing to what is kept."""
-    return (
-        Phase("download", _DOWNLOAD, specs, True, (Cache("go", _CACHE, writable=True),), apart=True),
-        Phase("install", _INSTALL + CLEAN, specs, kept=True, caches=(Cache("go", _CACHE, writable=False),)),
-    )
+    return fetch_and_install("go", _CACHE, specs, _DOWNLOAD, _INSTALL + CLEAN)
 
 
 def again(specs: tuple[str, ...], packages: Sequence[Locked]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.environment import PREFIX
-from pkgcache.recipe import CLEAN, OFFLINE, Cache, Phase, require
+from pkgcache.recipe import CLEAN, OFFLINE, SEALABLE, Cache, Phase, require
 from pkgcache.records import Locked
 from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
@@ -49,8 +49,10 @@ _CACHE = "/var/cache/npm"
 _OPTIONS = f"--prefix {PREFIX} --no-audit --no-fund --no-update-notifier --logs-max=0 --yes"
 
 _TOLD = "/tmp/told.js"
-# npm itself tells what it installed, as it ends: asking afterwards would start it again, which takes as long as many
-# installs. What is there is read from the packages' own files.
+# npm itself tells what it installed, and goes on with the packages' own scripts where the cache can be closed before:
+# starting it again takes as long as many installs. `npm.exec` is how npm says that it is used by programs; where that
+# is not to be found, it tells as it ends, and the scripts are run by another. What is there is read from the packages'
+# own files.
 #
 # npm keeps no record of the hashes of global packages. Its cache does, under each archive's address, which is the same
 # on every registry that does as the public one; where it is another, nothing is found and no hash is told. Which
@@ -59,6 +61,8 @@ _TELL = f"""const fs = require("fs");
 const path = require("path");
 const crypto = require("crypto");
 const read = [];
+const sealable = process.env.{SEALABLE};
+delete process.env.{SEALABLE};
 const others = (process.env.NODE_OPTIONS || "").replace(/ *--require=\\S*$/, "");
 if (others) process.env.NODE_OPTIONS = others;
 else delete process.env.NODE_OPTIONS;
@@ -66,19 +70,19 @@ process.on("log", (level, ...words) => {{
   if (level !== "http") return;
   for (const [address] of words.join(" ").matchAll(/https?:\\/\\/\\S+/g)) read.push(address.replace(/%2f/gi, "/"));
 }});
-function visit(directory, told) {{
+function visit(directory, each) {{
   let entries = [];
   try {{ entries = fs.readdirSync(directory, {{ withFileTypes: true }}); }} catch {{ return; }}
   for (const entry of entries) {{
     const place = path.join(directory, entry.name);
     if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
-    if (entry.name.startsWith("@")) {{ visit(place, told); continue; }}
+    if (entry.name.startsWith("@")) {{ visit(place, each); continue; }}
     let about;
     try {{ about = JSON.parse(fs.readFileSync(path.join(place, "package.json"), "utf8")); }} catch {{ continue; }}
     // What a package says of itself is told as one word each.
     if (![about.name, about.version].every((word) => typeof word === "string" && /^[!-~]+$/.test(word))) continue;
-    told(place, about);
-    visit(path.join(place, "node_modules"), told);
+    each(place, about);
+    visit(path.join(place, "node_modules"), each);
   }}
 }}
 function kept(address) {{
@@ -96,8 +100,10 @@ function kept(address) {{
   }}
   return hash;
 }}
-process.on("exit", (code) => {{
-  if (code) return;
+let told = false;
+// What is there now, once; returns whether some of it has scripts.
+function tell() {{
+  told = true;
   const found = [];
   visit("{PREFIX}/lib/node_modules", (place, about) => found.push([place, about]));
   const registries = Object.create(null);
@@ -119,7 +125,40 @@ process.on("exit", (code) => {{
     if (commands.preinstall || commands.install || commands.postinstall) scripts = true;
     if (fs.existsSync(path.join(place, "binding.gyp"))) scripts = true;
   }}
-  if (scripts) console.log("{MARK}phase\\tscripts");
+  return scripts;
+}}
+const next = () => console.log("{MARK}phase\\tscripts");
+async function closed() {{
+  console.log("{MARK}seal");
+  for (let left = 4000; left; left--) {{
+    try {{ fs.accessSync("{_CACHE}", fs.constants.W_OK); }} catch (error) {{ return error.code === "EROFS"; }}
+    await new Promise((done) => setTimeout(done, 5));
+  }}
+  return false;
+}}
+async function scripts(npm, exec) {{
+  for (const [name, value] of [["ignore-scripts", false], ["foreground-scripts", true], ["cache", "/tmp/npm"]]) {{
+    npm.config.set(name, value);
+  }}
+  npm.config.setEnvs();
+  delete process.env.npm_config_ignore_scripts;
+  await exec.call(npm, "rebuild", []);
+}}
+if (sealable) {{
+  try {{
+    const root = path.dirname(path.dirname(fs.realpathSync(process.argv[1])));
+    const Npm = require(path.join(root, "lib", "npm.js"));
+    const exec = Npm.prototype.exec;
+    Npm.prototype.exec = async function (name, words) {{
+      await exec.call(this, name, words);
+      if (told || process.exitCode || !tell()) return;
+      if (typeof this.config.setEnvs === "function" && await closed()) await scripts(this, exec);
+      else next();
+    }};
+  }} catch (error) {{ console.log("npm's scripts are run apart: " + error.message); }}
+}}
+process.on("exit", (code) => {{
+  if (!code && !told && tell()) next();
 }});
 """
 # Fetched and unpacked first, with the cache at hand but no code of packages running; then their scripts, without it.
@@ -155,7 +194,13 @@ def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     cache = Cache("npm", _CACHE, writable=True)
     return (
         Phase(
-            "install", _INSTALL + "status=$?\n" + CLEAN + "exit $status\n", specs, True, (cache,), apart=True
+            "install",
+            _INSTALL + "status=$?\n" + CLEAN + "exit $status\n",
+            specs,
+            True,
+            (cache,),
+            apart=True,
+            seals=True,
         ),
         Phase("scripts", _SCRIPTS + CLEAN + "exit $status\n", (), kept=True, asked=True),
     )

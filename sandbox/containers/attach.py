@@ -9,40 +9,15 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from types import TracebackType
 
-from sandbox import restrict
 from sandbox import syscalls as sys_
-from sandbox.channel import hear, say
+from sandbox.channel import say
 from sandbox.containers.spec import Attachment
+from sandbox.entering import Namespaces, do
 from sandbox.errors import SetupError
 from sandbox.inroot import Opened, make_file, open_in
 from sandbox.operations import check_place
-
-
-class Namespaces:
-    """The user and mount namespace of process 1, as descriptors."""
-
-    def __init__(self, user: int, mount: int) -> None:
-        self.user = user
-        self.mount = mount
-
-    def __enter__(self) -> "Namespaces":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self.user)
-        os.close(self.mount)
-
-
-def open_namespaces(pid: int) -> Namespaces:
-    """Those of the process ``pid``, which has to let others look."""
-    flags = os.O_RDONLY | os.O_CLOEXEC
-    return Namespaces(os.open(f"/proc/{pid}/ns/user", flags), os.open(f"/proc/{pid}/ns/mnt", flags))
 
 
 class Inside:
@@ -94,7 +69,7 @@ def attach(inside: Inside, wanted: tuple[Attachment, ...]) -> None:
     if soft < hard and len(inside.mounts) + len(new) + 100 > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     works = [lambda each=each: _show(inside, each) for each in new]
-    answers = _do(inside, works)
+    answers = do(inside.namespaces, works)
     for each, (words, fds) in zip(new, answers, strict=False):
         if words != "done":
             raise SetupError(f"{each.target} can't be shown in the session: {words}")
@@ -134,54 +109,9 @@ def detach(inside: Inside, attachment: Attachment) -> None:
 
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        ((words, _),) = _do(inside, [work])
+        ((words, _),) = do(inside.namespaces, [work])
     finally:
         os.close(proc)
     if words != "done":
         raise SetupError(f"{attachment.target} can't be taken away: {words}")
     os.close(inside.mounts.pop(attachment.name))
-
-
-Work = Callable[[], int | None]
-
-
-def _do(inside: Inside, works: Sequence[Work]) -> list[tuple[str, tuple[int, ...]]]:
-    """Do ``works`` in the namespaces, up to the first that fails: for each ``done``, with the descriptor that it
-    returned, or why not."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    pid = os.fork()
-    if pid == 0:
-        _be_inside(inside, works, theirs)
-    theirs.close()
-    answers: list[tuple[str, tuple[int, ...]]] = []
-    with ours:
-        while (answer := hear(ours)) is not None:
-            answers.append(answer)
-    os.waitpid(pid, 0)
-    if len(answers) < len(works) and (not answers or answers[-1][0] == "done"):
-        answers.append(("a helper process ended", ()))
-    return answers
-
-
-def _be_inside(inside: Inside, works: Sequence[Work], told: socket.socket) -> None:
-    try:
-        restrict.forbid_inspection()
-        sys_.setns(inside.namespaces.user, sys_.CLONE_NEWUSER)
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        restrict.forbid_inspection()
-        restrict.load_nothing()
-        restrict.die_with_parent()
-        sys_.setns(inside.namespaces.mount, sys_.CLONE_NEWNS)
-        os.umask(0o022)
-        for work in works:
-            fd = work()
-            say(told, "done", () if fd is None else (fd,))
-            if fd is not None:
-                os.close(fd)
-    except OSError as error:
-        say(told, f"{error.strerror or error}")
-    except Exception as error:  # told to the parent, which raises it
-        say(told, f"{type(error).__name__}: {error}")
-    finally:
-        os._exit(0)

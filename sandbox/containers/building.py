@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from netpolicy.policy import listening_ports
-from sandbox import ground, idmap, launch, trust
+from sandbox import entering, ground, idmap, launch, trust
 from sandbox.channel import say
-from sandbox.containers import attach, directory
+from sandbox.containers import directory
 from sandbox.containers.directory import Place
 from sandbox.containers.spec import WINDOW, ContainerSpec
 from sandbox.directory import layout
@@ -49,7 +49,7 @@ def build(
     with ExitStack() as stack:
         waiting = idmap.begin_maps(running.pid, place.ids)
         # Later it lets nobody look.
-        namespaces = stack.enter_context(attach.open_namespaces(running.pid))
+        namespaces = stack.enter_context(entering.open_namespaces(running.pid))
         spec = directory.read_spec(place)
         directory.clear_work(place)
         held = [namespaces.user, namespaces.mount]

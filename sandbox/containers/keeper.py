@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from sandbox import launch
+from sandbox import entering, launch
 from sandbox.begin import Begun
 from sandbox.channel import hear, say
 from sandbox.containers import attach, building, directory, requests
@@ -73,7 +73,7 @@ class Kept:
         self._waiting: list[socket.socket] = []
         # Before commands are taken.
         self._missing = {"built", "serving"}
-        self._namespaces: attach.Namespaces | None = None
+        self._namespaces: entering.Namespaces | None = None
         self._window = -1
         self._idle_since: float | None = None
         self._deadline: float | None = None
@@ -280,7 +280,7 @@ class Kept:
 
     def _take_built(self, message: Message) -> bool:
         user, mount, *held = outcome(message)[1]
-        self._namespaces = self._stack.enter_context(attach.Namespaces(user, mount))
+        self._namespaces = self._stack.enter_context(entering.Namespaces(user, mount))
         for fd in held:
             self._stack.callback(os.close, fd)
         self._have("built")

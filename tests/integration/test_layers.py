@@ -94,6 +94,22 @@ def test_the_second_time_nothing_runs(place: Place, demo: Image) -> None:
     assert recall(place.store, "debian", DEMO) == demo
 
 
+def test_one_session_fetches_and_installs_once_its_downloads_are_closed(place: Place) -> None:
+    packages = {"apt": ["hello"], "npm": ["esbuild"]}
+    jobs: list[Job] = []
+    place.forget_layers("debian", packages)
+    image = place.build("debian", packages, runner=lambda job: (jobs.append(job), place.run_job(job))[1])
+    assert [len(job.mounts) for job in jobs] == [2, 1]
+    assert all(mount.writable for job in jobs for mount in job.mounts)
+    # Its installation script puts a program in the place of another.
+    code, said = place.run(
+        image, "hello && head -c 4 $(readlink -f $(command -v esbuild)); esbuild --version"
+    )
+    assert code == 0 and "ELF" in said, said
+    for key in image.keys:
+        assert all(package.hash for package in read_layer(place.store, key).packages)
+
+
 def test_the_lock_says_what_is_really_there(place: Place, demo: Image) -> None:
     apt, npm, pip = (read_layer(place.store, key).packages for key in demo.keys)
     assert {"jq"} <= {package.name.partition(":")[0] for package in apt}

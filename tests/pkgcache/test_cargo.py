@@ -4,6 +4,7 @@ import pytest
 
 from pkgcache.errors import InputError
 from pkgcache.managers import cargo
+from pkgcache.recipe import SEAL
 from pkgcache.records import Locked
 
 
@@ -63,6 +64,8 @@ def test_build_scripts_run_without_writing_to_the_kept_downloads() -> None:
     assert download.caches[0].name == install.caches[0].name
     assert download.arguments == ("ripgrep@14.1.1",)
     assert "--offline" in install.script and "RUSTC_WRAPPER" not in install.script
+    fetch, _, after = download.script.partition(SEAL)
+    assert "RUSTC_WRAPPER" in fetch and after.endswith(install.script)
 
 
 @pytest.mark.parametrize(

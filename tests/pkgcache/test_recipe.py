@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pkgcache.recipe import MISSING, UNREACHED, require, settle
+from pkgcache.recipe import MISSING, SEAL, SEALABLE, UNREACHED, fetch_and_install, require, settle
 
 
 def shell(script: str, path: str) -> subprocess.CompletedProcess[str]:
@@ -67,3 +67,45 @@ def test_another_package_is_not_taken_for_it(tmp_path: Path, said: str) -> None:
     assert ended.returncode == 1 and plan == ""
     told = re.search(UNREACHED[0], ended.stdout.strip())
     assert told is not None and told["package"] == "a@2"
+
+
+def in_one(tmp_path: Path, fetch: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What the first of two phases does, whose downloads are below a directory of the test's."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    install = f"echo installed $own; test ! -e {kept}/file || echo open\n"
+    first, second = fetch_and_install("x", str(kept), ("spec",), fetch, install)
+    assert (first.name, second.name, second.script) == ("download", "install", install)
+    assert first.seals and first.apart and not second.apart
+    script = first.script.replace("find /tmp", f"find {tmp_path}/none").replace("cd /workspace", "cd /")
+    # Root may write anywhere; here a file stands for the right to write.
+    script = script.replace(f"test -w {kept}", f"test -e {kept}/file").replace("left=2000", "left=2")
+    return subprocess.run(
+        ["/bin/sh", "-c", script, "sh", "spec"],
+        env={"PATH": os.defpath, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_phase_that_was_not_offered_it_leaves_the_rest_to_the_next(tmp_path: Path) -> None:
+    ended = in_one(tmp_path, 'echo fetched "$@"\n')
+    assert (ended.returncode, ended.stdout) == (0, "fetched spec\n")
+
+
+def test_one_whose_downloads_stay_open_leaves_the_rest_to_the_next(tmp_path: Path) -> None:
+    ended = in_one(tmp_path, 'echo fetched "$@"\n', **{SEALABLE: "1"})
+    assert (ended.returncode, ended.stdout) == (0, f"fetched spec\n{SEAL}\n")
+
+
+def test_one_that_had_them_closed_goes_on_without_what_it_had_set(tmp_path: Path) -> None:
+    ended = in_one(tmp_path, f'own=its; echo fetched "$@"; rm {tmp_path}/kept/file\n', **{SEALABLE: "1"})
+    assert (ended.returncode, ended.stdout) == (0, f"fetched spec\n{SEAL}\ninstalled\n")
+
+
+def test_one_that_could_not_fetch_asks_for_nothing_and_ends_as_it_did(tmp_path: Path) -> None:
+    ended = in_one(tmp_path, "exit 90\n", **{SEALABLE: "1"})
+    assert (ended.returncode, ended.stdout) == (90, "")
