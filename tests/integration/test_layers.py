@@ -97,7 +97,7 @@ def test_the_second_time_nothing_runs(place: Place, demo: Image) -> None:
 def test_one_session_fetches_and_installs_once_its_downloads_are_closed(place: Place) -> None:
     packages = {"apt": ["hello"], "npm": ["esbuild"]}
     jobs: list[Job] = []
-    place.forget_layers("debian", packages)
+    place.forget(place.build("debian", packages))
     image = place.build("debian", packages, runner=lambda job: (jobs.append(job), place.run_job(job))[1])
     assert [len(job.mounts) for job in jobs] == [2, 1]
     assert all(mount.writable for job in jobs for mount in job.mounts)

@@ -14,6 +14,7 @@ from pkgcache.errors import BuildError, HostError
 from pkgcache.image import Image
 from pkgcache.managers import gem
 from pkgcache.phases import World, open_log, probe
+from pkgcache.recipe import SEALABLE
 from pkgcache.records import Locked
 from pkgcache.resolve import read_layer
 from pkgcache.runner import Endpoint, Job, Result, Root
@@ -59,17 +60,27 @@ def built_offline(
     runner: Callable[[Job], Result] | None = None,
     without: Callable[[Job], Result] | None = None,
 ) -> Image:
-    """The image, built without a network from what a build downloaded that got no further."""
+    """The image, built without a network in one session, from what a build downloaded that got no further because its
+    downloads could not be closed."""
     place.forget_layers("debian", packages)
     jobs: list[Job] = []
 
     def only_the_first(job: Job) -> Result:
         jobs.append(job)
-        return (runner or place.run_job)(job) if len(jobs) == 1 else Result(1)
+        variables = {name: value for name, value in job.environment.items() if name != SEALABLE}
+        open_ended = job._replace(environment=variables, sealing=None)
+        return (runner or place.run_job)(open_ended) if len(jobs) == 1 else Result(1)
 
     with pytest.raises(BuildError):
         place.build("debian", packages, runner=only_the_first)
-    image = place.build("debian", packages, runner=without or offline(place))
+    later: list[Job] = []
+
+    def without_a_network(job: Job) -> Result:
+        later.append(job)
+        return (without or offline(place))(job)
+
+    image = place.build("debian", packages, runner=without_a_network)
+    assert len(later) == 1
     download, install = jobs
     assert [mount.writable for mount in download.mounts] == [True]
     assert [mount.writable for mount in install.mounts] == [False]
