@@ -100,6 +100,19 @@ PURE_MAY_IMPORT = {
 }
 EFFECTS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
 
+BODIES = {
+    *(
+        f"sandbox.managed.{name}_bodies"
+        for name in ("agent", "credential", "environment", "resource", "session")
+    ),
+    "sandbox.managed.client_events",
+    "sandbox.managed.content",
+    "sandbox.managed.toolsets",
+    "sandbox.managed.values",
+    "sandbox.managed.vault_bodies",
+}
+"""Modules that read what requests say."""
+
 TESTED_ELSEWHERE = {
     "netpolicy.authority": "a type alone; see tests/netpolicy/test_certificates.py",
     "netpolicy.datagrams": "between network namespaces, in tests/netpolicy/lab_unrestricted.py",
@@ -141,6 +154,7 @@ TESTED_ELSEWHERE = {
     "sandbox.managed.client_events": "bodies; with what is sent, in tests/emulator/test_events.py",
     "sandbox.managed.console": "with the real command, in tests/sandbox/commands/test_sessions.py",
     "sandbox.managed.content": "bodies; with what is sent, in tests/emulator/test_events.py",
+    "sandbox.managed.credential_bodies": "in tests/emulator/test_credentials.py",
     "sandbox.managed.environment_bodies": "in tests/emulator/test_environments.py",
     "sandbox.managed.failures": "an exception class; under every refusal of tests/emulator",
     "sandbox.managed.following": "with the real command, in tests/sandbox/commands/test_sessions.py",
@@ -241,6 +255,17 @@ def test_containers_know_nothing_of_who_keeps_records_of_them(module: str) -> No
     for name, line in imports(module):
         where = f"{MODULES[module]}:{line} imports {name}"
         assert not name.startswith(("sandbox.managed", "sqlite3")), where
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("sandbox.managed.")])
+def test_only_what_reads_bodies_of_requests_loads_pydantic(module: str) -> None:
+    """It takes longer to load than a command takes to look at records."""
+    if module in BODIES:
+        return
+    for name, line in imports(module, lazy=False):
+        assert name.partition(".")[0] != "pydantic" and name not in BODIES, (
+            f"{MODULES[module]}:{line} imports {name}"
+        )
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -133,8 +133,9 @@ def credential_create(context: click.Context, vault_id: str, file: str, as_json:
     unrestricted}}
     """
     from sandbox.managed import credentials, values
+    from sandbox.managed.credential_bodies import CredentialCreate
 
-    body = values.read(credentials.CredentialCreate, records.read(file), source=file)
+    body = values.read(CredentialCreate, records.read(file), source=file)
     with opened(context) as service:
         made = credentials.create(service.database, service.secrets, vault_id, body)
     _tell("created", made, as_json)
@@ -195,9 +196,10 @@ def credential_update(
     FILE has the fields of the API's body. For example a new secret: auth: {type: environment_variable, secret_value: …}
     """
     from sandbox.managed import credentials, values
+    from sandbox.managed.credential_bodies import CredentialUpdate
 
     given = _changes(file, name, metadata)
-    body = values.read(credentials.CredentialUpdate, given, source=file or "")
+    body = values.read(CredentialUpdate, given, source=file or "")
     with opened(context) as service:
         old = credentials.get(service.database, vault_id, credential_id)
         new = credentials.update(service.database, service.secrets, vault_id, credential_id, body)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from netpolicy.credentials import Secret
 from sandbox.containers.directory import NoContainerError
@@ -9,18 +10,20 @@ from sandbox.errors import Failure
 from sandbox.managed import files, identifiers, machines, mountpaths, placing, records, resources
 from sandbox.managed.database import Document
 from sandbox.managed.failures import Refused, conflict, invalid
-from sandbox.managed.resource_bodies import FileResource, RepositoryResource, ResourceCreate, TokenChange
-from sandbox.managed.resources import FILE, Item
+from sandbox.managed.resources import FILE, REPOSITORY, Item
 from sandbox.managed.service import Service
+
+if TYPE_CHECKING:
+    from sandbox.managed.resource_bodies import ResourceCreate, TokenChange
 
 _WAIT_S = 60.0
 
 
-def add(service: Service, session_id: str, body: ResourceCreate) -> Document:
+def add(service: Service, session_id: str, body: "ResourceCreate") -> Document:
     """A file for the session, there at once. Refused when it can't be."""
-    if isinstance(body, RepositoryResource):
+    if body.type == REPOSITORY:
         raise invalid("type: a github_repository is given when the session is created.")
-    assert isinstance(body, FileResource)
+    assert body.type == FILE
     machines.usable(service, session_id)
     with _changing(service, session_id):
         (item,) = resources.plan(
@@ -65,7 +68,7 @@ def remove(service: Service, session_id: str, resource_id: str) -> Document:
     return {"id": resource_id, "type": "session_resource_deleted"}
 
 
-def change_token(service: Service, session_id: str, resource_id: str, body: TokenChange) -> Document:
+def change_token(service: Service, session_id: str, resource_id: str, body: "TokenChange") -> Document:
     """Give a repository another token, which counts for every request from now on."""
     machines.usable(service, session_id)
     with _changing(service, session_id):

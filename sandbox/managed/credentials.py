@@ -1,152 +1,33 @@
 """Credentials in vaults: stored and validated, their secrets sealed and never answered."""
 
-import ipaddress
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
-
-from netpolicy.errors import InputError as HostMistake
-from netpolicy.hosts import parse_pattern
 from sandbox.managed import identifiers, paging, vaults
 from sandbox.managed.database import Database, Document, load
 from sandbox.managed.failures import conflict, invalid, not_found
-from sandbox.managed.mcp import mcp_endpoint
 from sandbox.managed.metadata import merge
 from sandbox.managed.paging import Condition, Limits, Page, Query
 from sandbox.managed.secrets import Secrets
-from sandbox.managed.values import Metadata, MetadataPatch, Strict
+
+if TYPE_CHECKING:
+    from sandbox.managed.credential_bodies import (
+        Bearer,
+        BearerUpdate,
+        CredentialCreate,
+        CredentialUpdate,
+        Injection,
+        OAuth,
+        OAuthUpdate,
+        Variable,
+        VariableUpdate,
+    )
 
 LIMITS = Limits(20, 100)
 MOST = 20
-_Name = Annotated[str, Field(min_length=1, max_length=255)]
-_Secret = Annotated[str, Field(min_length=1, max_length=1 << 16)]
-_Text = Annotated[str, Field(min_length=1, max_length=2048)]
 
 
-class Unrestricted(Strict):
-    type: Literal["unrestricted"]
-
-
-class LimitedHosts(Strict):
-    type: Literal["limited"]
-    allowed_hosts: Annotated[list[str], Field(max_length=16)]
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _check(cls, hosts: list[str]) -> list[str]:
-        for host in hosts:
-            problem = _host_problem(host)
-            if problem is not None:
-                raise ValueError(f"{host!r} is no host name, IPv4 address or *.name: {problem}")
-        return hosts
-
-
-Networking = Annotated[Unrestricted | LimitedHosts, Field(discriminator="type")]
-
-
-class Injection(Strict):
-    header: bool | None = None
-    body: bool | None = None
-
-
-class _ForServer(Strict):
-    mcp_server_url: Annotated[str, Field(max_length=2048)]
-
-    @field_validator("mcp_server_url")
-    @classmethod
-    def _check(cls, url: str) -> str:
-        return _url(url)
-
-
-class NoClientSecret(Strict):
-    type: Literal["none"]
-
-
-class ClientSecret(Strict):
-    type: Literal["client_secret_basic", "client_secret_post"]
-    client_secret: _Secret
-
-
-class Refresh(Strict):
-    client_id: _Text
-    refresh_token: _Secret
-    token_endpoint: Annotated[str, Field(max_length=2048)]
-    token_endpoint_auth: Annotated[NoClientSecret | ClientSecret, Field(discriminator="type")]
-    resource: _Text | None = None
-    scope: Annotated[str, Field(max_length=2048)] | None = None
-
-    @field_validator("token_endpoint")
-    @classmethod
-    def _check(cls, url: str) -> str:
-        return _url(url)
-
-
-class OAuth(_ForServer):
-    type: Literal["mcp_oauth"]
-    access_token: _Secret
-    expires_at: str | None = None
-    refresh: Refresh | None = None
-
-
-class Bearer(_ForServer):
-    type: Literal["static_bearer"]
-    token: _Secret
-
-
-class Variable(Strict):
-    type: Literal["environment_variable"]
-    secret_name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$")]
-    secret_value: _Secret
-    networking: Networking
-    injection_location: Injection | None = None
-
-
-class ClientSecretUpdate(Strict):
-    type: Literal["client_secret_basic", "client_secret_post"]
-    client_secret: _Secret | None = None
-
-
-class RefreshUpdate(Strict):
-    refresh_token: _Secret | None = None
-    scope: Annotated[str, Field(max_length=2048)] | None = None
-    token_endpoint_auth: ClientSecretUpdate | None = None
-
-
-class OAuthUpdate(Strict):
-    type: Literal["mcp_oauth"]
-    access_token: _Secret | None = None
-    expires_at: str | None = None
-    refresh: RefreshUpdate | None = None
-
-
-class BearerUpdate(Strict):
-    type: Literal["static_bearer"]
-    token: _Secret | None = None
-
-
-class VariableUpdate(Strict):
-    type: Literal["environment_variable"]
-    secret_value: _Secret | None = None
-    networking: Networking | None = None
-    injection_location: Injection | None = None
-
-
-class CredentialCreate(Strict):
-    auth: Annotated[OAuth | Bearer | Variable, Field(discriminator="type")]
-    display_name: Annotated[str, Field(max_length=255)] | None = None
-    metadata: Metadata = {}
-
-
-class CredentialUpdate(Strict):
-    """What is left out stays as it is. The type, names and addresses can't change."""
-
-    auth: Annotated[OAuthUpdate | BearerUpdate | VariableUpdate, Field(discriminator="type")] | None = None
-    display_name: _Name | None = None
-    metadata: MetadataPatch | None = None
-
-
-def create(database: Database, secrets: Secrets, vault_id: str, body: CredentialCreate) -> Document:
+def create(database: Database, secrets: Secrets, vault_id: str, body: "CredentialCreate") -> Document:
     """A new credential. Refused when the vault is full, or has one in use of the same name or for the same server."""
     auth, secret = _taken_apart(body.auth)
     now = identifiers.now()
@@ -194,7 +75,7 @@ def list_page(database: Database, vault_id: str, query: Query, *, include_archiv
 
 
 def update(
-    database: Database, secrets: Secrets, vault_id: str, identifier: str, body: CredentialUpdate
+    database: Database, secrets: Secrets, vault_id: str, identifier: str, body: "CredentialUpdate"
 ) -> Document:
     """The credential with what ``body`` changes."""
     with database.write():
@@ -259,11 +140,11 @@ def _active(database: Database, vault_id: str) -> list[Document]:
     return [load(row[0]) for row in rows]
 
 
-def _taken_apart(auth: OAuth | Bearer | Variable) -> tuple[Document, dict[str, str]]:
+def _taken_apart(auth: "OAuth | Bearer | Variable") -> tuple[Document, dict[str, str]]:
     """What is answered of ``auth``, and its secrets."""
-    if isinstance(auth, Bearer):
+    if auth.type == "static_bearer":
         return {"type": auth.type, "mcp_server_url": auth.mcp_server_url}, {"token": auth.token}
-    if isinstance(auth, Variable):
+    if auth.type == "environment_variable":
         shown: Document = {
             "type": auth.type,
             "secret_name": auth.secret_name,
@@ -281,7 +162,7 @@ def _taken_apart(auth: OAuth | Bearer | Variable) -> tuple[Document, dict[str, s
     if auth.refresh is not None:
         secret["refresh_token"] = auth.refresh.refresh_token
         endpoint_auth = auth.refresh.token_endpoint_auth
-        if isinstance(endpoint_auth, ClientSecret):
+        if endpoint_auth.type != "none":
             secret["client_secret"] = endpoint_auth.client_secret
         shown["refresh"] = {
             "client_id": auth.refresh.client_id,
@@ -294,15 +175,15 @@ def _taken_apart(auth: OAuth | Bearer | Variable) -> tuple[Document, dict[str, s
 
 
 def _with_changes(
-    old: Document, auth: OAuthUpdate | BearerUpdate | VariableUpdate
+    old: Document, auth: "OAuthUpdate | BearerUpdate | VariableUpdate"
 ) -> tuple[Document, dict[str, str]]:
     """What is answered from now on, and the secrets that are new."""
     if auth.type != old["type"]:
         raise invalid(f"auth.type: is {old['type']} and can't become {auth.type}")
     new = dict(old)
-    if isinstance(auth, BearerUpdate):
+    if auth.type == "static_bearer":
         return new, _given(token=auth.token)
-    if isinstance(auth, VariableUpdate):
+    if auth.type == "environment_variable":
         if auth.networking is not None:
             new["networking"] = auth.networking.model_dump()
         if auth.injection_location is not None:
@@ -332,7 +213,7 @@ def _given(**secrets: str | None) -> dict[str, str]:
     return {name: value for name, value in secrets.items() if value is not None}
 
 
-def _locations(given: Injection | None) -> dict[str, bool]:
+def _locations(given: "Injection | None") -> dict[str, bool]:
     if given is None:
         return {"header": True, "body": True}
     return _some_location({"header": bool(given.header), "body": bool(given.body)})
@@ -352,24 +233,3 @@ def _future(text: str) -> str:
     if moment <= identifiers.now():
         raise invalid(f"auth.expires_at: {text} is not in the future")
     return moment
-
-
-def _url(url: str) -> str:
-    if mcp_endpoint(url) is None:
-        raise ValueError("must be an https:// URL with a host")
-    return url
-
-
-def _host_problem(host: str) -> str | None:
-    try:
-        ipaddress.IPv4Address(host)
-        return None
-    except ValueError:
-        pass
-    if any(mark in host for mark in ":/@[]"):
-        return "it has a scheme, a port, a path or an IPv6 address"
-    try:
-        parse_pattern(host)
-    except HostMistake as error:
-        return str(error)
-    return None

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 from sandbox.managed import events, files, inbox, machines
-from sandbox.managed.client_events import SendEvents, UserInterrupt
 from sandbox.managed.database import TABLES
 from sandbox.managed.failures import Refused
 from sandbox.managed.records import running_refused
@@ -68,6 +67,8 @@ def _there(service: Service) -> set[str]:
 
 def _quiet(service: Service, identifier: str, held: ExitStack, deadline: float) -> None:
     """Have nobody do the session's turns, until ``held`` ends: whoever does one holds this lock."""
+    from sandbox.managed.client_events import SendEvents, UserInterrupt
+
     interrupt = SendEvents(events=[UserInterrupt(type="user.interrupt")])
     wait_s = 0.0
     while not held.enter_context(service.live.locks.holding(identifier, wait_s=wait_s)):

@@ -19,7 +19,7 @@ from sandbox.emulator.embedded import Emulator
 from sandbox.errors import InputError
 from sandbox.managed import agents, credentials, environments, files, sessions, state, vaults
 from sandbox.managed.agent_bodies import AgentCreate
-from sandbox.managed.credentials import CredentialCreate, Unrestricted, Variable
+from sandbox.managed.credential_bodies import CredentialCreate, Unrestricted, Variable
 from sandbox.managed.database import dump
 from sandbox.managed.environments import Changes, NewEnvironment
 from sandbox.managed.failures import Refused

@@ -9,6 +9,7 @@ import anthropic
 import pytest
 
 from sandbox.managed import credentials, vaults
+from sandbox.managed.credential_bodies import Bearer, CredentialCreate
 from sandbox.managed.failures import Refused
 from sandbox.managed.service import Service, open_service
 from sandbox.managed.vault_bodies import VaultCreate
@@ -104,8 +105,8 @@ def test_attaching_warns_that_secrets_stay_here(service: Service, caplog: pytest
 
 def test_what_is_archived_is_forgotten(service: Service) -> None:
     vault = vaults.create(service.database, VaultCreate(display_name="v"))["id"]
-    auth = credentials.Bearer(type="static_bearer", token="t", mcp_server_url="https://a.example")
-    body = credentials.CredentialCreate(auth=auth)
+    auth = Bearer(type="static_bearer", token="t", mcp_server_url="https://a.example")
+    body = CredentialCreate(auth=auth)
     held = credentials.create(service.database, service.secrets, vault, body)["id"]
     assert credentials.reveal(service.database, service.secrets, held) == {"token": "t"}
     vaults.archive(service.database, vault)

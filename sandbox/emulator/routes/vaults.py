@@ -7,7 +7,7 @@ from sandbox.emulator.answers import answer, page
 from sandbox.emulator.queries import Paging
 from sandbox.emulator.service import Served
 from sandbox.managed import credentials, vaults
-from sandbox.managed.credentials import CredentialCreate, CredentialUpdate
+from sandbox.managed.credential_bodies import CredentialCreate, CredentialUpdate
 from sandbox.managed.failures import invalid
 from sandbox.managed.vault_bodies import VaultCreate, VaultUpdate
 

@@ -73,7 +73,7 @@ def test_looking_at_environments_loads_nothing_heavy(file: Path) -> None:
 
 def test_looking_at_sessions_reads_no_bodies_of_requests(file: Path) -> None:
     data = file.parent / "data"
-    for words in (["agent", "list"], ["session", "list"], ["vault", "list"]):
+    for words in (["agent", "list"], ["file", "list"], ["session", "list"], ["vault", "list"]):
         assert loaded(data, *words) & {"asyncio", "cryptography", "fastapi", "psutil", "pydantic"} == set(), (
             words
         )
