@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sandbox import syscalls as sys_
 from sandbox.containers.spec import Change
 from sandbox.inroot import Opened
-from sandbox.operations import Operation, Overlay
+from sandbox.operations import Directory, Operation, Overlay
 
 _DEEPEST = 200
 # With the directory that it is kept in, and a name below it, a path has to stay within 4096 bytes.
@@ -38,9 +38,10 @@ class View(NamedTuple):
 def view(steps: tuple[Operation, ...], targets: tuple[str, ...]) -> View:
     """The view of a session whose root ``steps`` make, with more mounts at ``targets``."""
     lowers = {step.target: step.lowers for step in steps if isinstance(step, Overlay)}
-    found = {str(getattr(step, "target", "/")) for step in steps}
+    folders = {step.target for step in steps if isinstance(step, Directory)}
+    found = {str(getattr(step, "target", "/")) for step in steps if not isinstance(step, Directory)}
     covered = found.union(targets, _OWN_MOUNTS).difference(lowers)
-    made = {parent for path in (*covered, *lowers) for parent in _parents(path)}
+    made = folders.union(parent for path in (*covered, *folders, *lowers) for parent in _parents(path))
     return View(lowers, frozenset(covered), frozenset(made))
 
 

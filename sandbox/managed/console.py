@@ -15,7 +15,7 @@ from sandbox.managed import machines
 from sandbox.managed.service import Service
 
 _CHUNK = 65536
-STOPPED = 125
+TIMED_OUT, STOPPED = 124, 125
 
 
 def run(
@@ -55,11 +55,12 @@ def _on_terminal(
         )
 
     with machines.began(service, identifier, lambda: begin(Given())) as running, ExitStack() as stack:
+        late = False
         if running.terminal >= 0:
             _follow_size(stack, running, stdin)
             stack.enter_context(terminal.Raw(stdin))
-            _carry(running, [(stdin, running.terminal), (running.terminal, stdout)], timeout_s)
-        return _ended(running)
+            late = _carry(running, [(stdin, running.terminal), (running.terminal, stdout)], timeout_s)
+        return _ended(running, timeout_s if late else None)
 
 
 def _follow_size(stack: ExitStack, running: Exec, stdin: int) -> None:
@@ -106,8 +107,8 @@ def _on_pipes(
                 os.close(in_write)
 
             pairs = [(streams[0], in_write), (out_read, streams[1]), (err_read, streams[2])]
-            _carry(running, pairs, timeout_s, hang_up)
-            return _ended(running)
+            late = _carry(running, pairs, timeout_s, hang_up)
+            return _ended(running, timeout_s if late else None)
 
 
 def _carry(
@@ -115,9 +116,10 @@ def _carry(
     pairs: list[tuple[int, int]],
     timeout_s: float | None,
     hang_up: Callable[[], None] = lambda: None,
-) -> None:
+) -> bool:
     """Carry bytes from the first to the second of each pair until the command has ended and what it wrote is out. The
-    first pair is its input: at its end ``hang_up`` tells the command so."""
+    first pair is its input: at its end ``hang_up`` tells the command so. Whether its time was over first."""
+    timed_out = False
     (source, feed), outputs = pairs[0], dict(pairs[1:])
     pending = b""
     reading = True
@@ -135,6 +137,7 @@ def _carry(
         ready = {fd for fd, _ in poll.poll(left)}
         late = deadline is not None and _now() >= deadline
         if late:
+            timed_out = True
             running.kill()
             # From then on it has ended in any case.
             deadline = _now() + DYING_S
@@ -153,7 +156,7 @@ def _carry(
                 for _ in range(MOST_PIECES):
                     if not _pass_on(fd, target, waiting=False):
                         break
-            return
+            return timed_out
 
 
 def _close_all(fds: list[int]) -> None:
@@ -198,8 +201,11 @@ def _fed(feed: int, pending: bytes) -> bytes:
         return b""
 
 
-def _ended(running: Exec) -> tuple[int, str]:
+def _ended(running: Exec, limit_s: float | None) -> tuple[int, str]:
+    """``limit_s``: the time limit that ended it, if one did."""
     ended = running.ended
+    if limit_s is not None:
+        return TIMED_OUT, f"the time limit ended the command after {limit_s:g} s"
     if ended is None:
         return STOPPED, "the session was stopped"
     return ended.code, ended.message

@@ -11,7 +11,7 @@ from sandbox.containers.changes import changes, view
 from sandbox.containers.containers import Containers
 from sandbox.containers.spec import Change
 from sandbox.idmap import IdMap
-from sandbox.operations import Bind, Overlay, Proc
+from sandbox.operations import Bind, Directory, Overlay, Proc
 from sandbox.removal import as_session_root
 from sandbox.spec import RootFs
 from tests.containers.conftest import SPEC
@@ -40,6 +40,18 @@ def test_what_was_added_changed_and_deleted_is_told(containers: Containers, cont
         "A /root/d/f",
         "A /usr/new",
     ]
+
+
+def test_what_is_done_where_commands_begin_is_told(containers: Containers, container: str) -> None:
+    said(containers, "pwd; echo x >f; mkdir d; echo x >/tmp/g; touch /mnt/session/uploads/own")
+    assert diff(containers) == [
+        "A /mnt/session/uploads/own",
+        "A /tmp/g",
+        "A /workspace/d",
+        "A /workspace/f",
+    ]
+    said(containers, "rm -r /tmp/g /mnt/session/uploads/own; cd /; rm -r /workspace")
+    assert diff(containers) == ["D /workspace"]
 
 
 def test_what_sandboxsh_and_attached_files_leave_is_not_the_sessions(
@@ -133,6 +145,13 @@ def test_a_view_knows_overlays_within_overlays(tmp_path: Path) -> None:
         Overlay("/usr", (f"{tmp_path}/other",), "", ""),
         Bind("/a", "/mnt/in", True),
         Proc(),
+        Directory("/made/here"),
     )
+    (tmp_path / "upper/made/here").mkdir(parents=True)
+    (tmp_path / "upper/made/here/own").write_text("")
     found = changes(f"{tmp_path}/upper", view(steps, ()), 100)
-    assert found == (Change("C", "/usr/x/file"), Change("A", "/usr/x/new"))
+    assert found == (
+        Change("A", "/made/here/own"),
+        Change("C", "/usr/x/file"),
+        Change("A", "/usr/x/new"),
+    )

@@ -149,6 +149,13 @@ def test_what_a_session_does_can_be_looked_at(empty_data_dir: Path, made: str) -
     assert session(empty_data_dir, "exec", made, "cat", "/root/new").out == "a\n"
 
 
+def test_a_time_limit_ends_a_command_as_that_of_sandboxsh_does(empty_data_dir: Path, made: str) -> None:
+    done = session(empty_data_dir, "exec", "--timeout", "0.5", made, "sh", "-c", "echo begun; sleep 600")
+    assert (done.code, done.out) == (124, "begun\n")
+    assert "time limit ended the command after 0.5 s" in done.err
+    assert session(empty_data_dir, "exec", "--timeout", "60", made, "sh", "-c", "exit 7").code == 7
+
+
 def test_server_and_commands_share_a_session(empty_data_dir: Path, made: str) -> None:
     with (
         Emulator(str(empty_data_dir), keep=True) as emulator,
