@@ -5,6 +5,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from sandbox.emulator.answers import ErrorAnswer, answer, refusal
 from sandbox.emulator.gate import Door, Gate, wrong_route
@@ -19,7 +20,7 @@ from sandbox.emulator.routes import (
     state,
     vaults,
 )
-from sandbox.managed.failures import Refused
+from sandbox.managed.failures import Refused, invalid
 from sandbox.managed.service import Service
 from sandbox.managed.values import refusal as mistakes
 
@@ -66,6 +67,12 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _mistaken(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):
+        kind = request.headers.get("content-type", "missing")
+        wrong = invalid(
+            f"The body was not read: send JSON with the header content-type: application/json; it is {kind}."
+        )
+        return refusal(wrong, request.state.request_id)
     return refusal(mistakes(error.errors()), request.state.request_id)
 
 
@@ -74,6 +81,16 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     # The framework tells a body that ended with a refusal as one that it could not parse.
     if isinstance(error.__cause__, Refused):
         return refusal(error.__cause__, request.state.request_id)
-    allowed = (error.headers or {}).get("Allow", "").split(", ")
-    refused = wrong_route(error, request.url.path, request.method, filter(None, allowed))
+    refused = wrong_route(error, request.url.path, request.method, _methods(request))
     return refusal(refused, request.state.request_id)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path takes. The framework itself names the methods of one route alone."""
+    path = {**request.scope, "type": "http"}
+    found: set[str] = set()
+    for router in (request.app.router, *ROUTERS):
+        for route in router.routes:
+            if route.matches(path)[0] is Match.PARTIAL:
+                found.update(getattr(route, "methods", None) or ())
+    return found

@@ -61,6 +61,34 @@ def test_an_unknown_route_or_method_is_refused_in_the_api_s_shape(
     assert path in found[2]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "takes"),
+    [
+        ("PUT", "/v1/agents", "GET, POST"),
+        ("PUT", "/v1/sessions/sesn_x", "DELETE, GET, POST"),
+        ("DELETE", "/v1/vaults", "GET, POST"),
+        ("POST", "/health", "GET"),
+    ],
+)
+def test_another_method_is_told_all_that_there_are(
+    emulator: Emulator, method: str, path: str, takes: str
+) -> None:
+    found = told(httpx.request(method, emulator.base_url + path, headers=HEADERS))
+    assert found[2] == f"{path} takes {takes}, not {method}."
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_without_the_type_of_json_is_told_which_it_needs(emulator: Emulator, kind: str | None) -> None:
+    headers = HEADERS if kind is None else {**HEADERS, "content-type": kind}
+    body = b'{"name": "a", "model": "m"}'
+    answer = httpx.post(f"{emulator.base_url}/v1/agents", content=body, headers=headers)
+    assert told(answer)[:2] == (400, "invalid_request_error")
+    assert "content-type: application/json" in told(answer)[2] and (kind or "missing") in told(answer)[2]
+    headers = {**HEADERS, "content-type": "application/json; charset=utf-8"}
+    answer = httpx.post(f"{emulator.base_url}/v1/agents", content=body, headers=headers)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"", b"\xff", b'{"name": NaN}'])
 def test_a_body_that_is_no_object_is_refused(emulator: Emulator, body: bytes) -> None:
     answer = httpx.post(f"{emulator.base_url}/v1/agents", content=body, headers=HEADERS)
