@@ -13,16 +13,18 @@ from sandbox.managed.failures import invalid, not_found
 from sandbox.managed.service import Service
 
 NOTHING = Stats(False, 0.0, 0, 0, 0, 0, 0)
+_BEGIN = "sesn_"
 _Seen = TypeVar("_Seen")
 
 
 def find(service: Service, given: str) -> str:
-    """The id of the session with that id, or of the only one whose id begins or ends like that."""
+    """The id of the session with that id, or of the only one whose id begins or ends like that. What all ids begin with
+    is no part of one: an empty variable in a script must not name the only session that there is."""
     with service.database.read() as connection:
         rows = connection.execute(
-            "SELECT id FROM sessions WHERE id = ?1 OR substr(id, 1, length(?1)) = ?1 OR "
+            "SELECT id FROM sessions WHERE id = ?1 OR (length(?1) > ?2 AND substr(id, 1, length(?1)) = ?1) OR "
             "(length(?1) > 3 AND substr(id, -length(?1)) = ?1) LIMIT 2",
-            (given,),
+            (given, len(_BEGIN)),
         ).fetchall()
     if not rows:
         raise not_found("session", given)

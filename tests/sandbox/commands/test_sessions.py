@@ -56,8 +56,12 @@ def test_a_session_is_made_listed_shown_and_deleted(empty_data_dir: Path, made: 
     assert session(empty_data_dir, "list", "--status", "terminated").out == ""
     assert json.loads(session(empty_data_dir, "show", made[-8:], "--json").out)["title"] == "t"
     assert "title: t" in session(empty_data_dir, "show", made).out
+    assert json.loads(session(empty_data_dir, "show", made[:8], "--json").out)["id"] == made
     for arguments, word in (
         (("show", "sesn_none"), "sesn_none"),
+        (("delete", ""), "no session"),
+        (("delete", "sesn_"), "no session sesn_"),
+        (("stop", made[-3:]), "no session"),
         (("create", "--agent", "agent_none", "--env", "e"), "agent_none"),
         (("create", "--env", "e"), "agent"),
         (("send", made), "nothing to send"),
