@@ -50,12 +50,14 @@ class Web(Canary):
             authority.issue_cert(*names).configure_cert(self._context)
 
     def _serve_http(self, client: socket.socket) -> None:
-        if self._context is None:
-            self._talk_http(client)
-            return
-        with self._context.wrap_socket(client, server_side=True) as secured:
-            self.alpn.append(secured.selected_alpn_protocol())
-            self._talk_http(secured)
+        # A wall whose client went away breaks off in the middle.
+        with contextlib.suppress(h11.RemoteProtocolError):
+            if self._context is None:
+                self._talk_http(client)
+                return
+            with self._context.wrap_socket(client, server_side=True) as secured:
+                self.alpn.append(secured.selected_alpn_protocol())
+                self._talk_http(secured)
 
     def _talk_http(self, client: socket.socket) -> None:
         while True:
