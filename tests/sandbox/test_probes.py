@@ -11,6 +11,7 @@ import pytest
 
 from sandbox.doctor import MISSING, OK, can_run, run
 from tests.capabilities import has, need
+from tests.sessions.running import mounts
 
 
 def statuses_after(script: str, *options: str) -> dict[str, tuple[str, str]]:
@@ -44,11 +45,11 @@ def test_this_machine_is_seen_as_it_is(empty_data_dir: Path) -> None:
 def test_probing_leaves_nothing_behind(empty_data_dir: Path) -> None:
     need("user-namespaces")
     descriptors = os.listdir("/proc/self/fd")
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounted = mounts()
     run(str(empty_data_dir))
     assert list(empty_data_dir.iterdir()) == []
     assert os.listdir("/proc/self/fd") == descriptors
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert mounts() == mounted
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
