@@ -128,6 +128,9 @@ def state(database: Database, place: Place, environment: Document) -> Document:
             found["state"] = "not_built"
     if ready(place.data, place.ids, need) is not None:
         found |= {"state": "ready", "problem": None}
+        if found["started_at"] is not None and found["finished_at"] is None:
+            # It is there a moment before its own process writes so.
+            found["finished_at"] = identifiers.now()
     return found
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 
 from sandbox.emulator.embedded import Emulator
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server on a busy machine answers late; httpx gives up after five seconds where nothing else is said."""
+    default = inspect.signature(httpx.Client).parameters["timeout"].default
+    for phase in ("connect", "read", "write", "pool"):
+        monkeypatch.setattr(default, phase, 60.0)
 
 
 @pytest.fixture

@@ -75,6 +75,17 @@ def test_a_build_begins_at_create_and_is_told(emulator: Emulator, client: anthro
     assert httpx.post(url, headers={"x-api-key": "k"}).json()["state"] == "ready"
 
 
+def test_what_is_ready_has_an_end_though_its_record_has_none_yet(service: Service) -> None:
+    environment = made(service, NEEDS_A_LOOK)
+    assert service.builder.image(environment).endpoints
+    place, need = builds.Place(service.data, service.ids, service.folder), builds.need_of(environment)
+    assert need is not None
+    recorder = builds.Recorder(service.database, place, environment["id"], need)
+    assert recorder.claim("building")
+    found = service.builder.state(environment)
+    assert (found["state"], found["finished_at"] > found["started_at"]) == ("ready", True)
+
+
 def test_what_needs_nothing_is_ready(emulator: Emulator, client: anthropic.Anthropic) -> None:
     for name, config in (("plain", {"type": "cloud"}), ("own", {"type": "self_hosted"})):
         environment = client.beta.environments.create(name=name, extra_body={"config": config})
