@@ -43,7 +43,7 @@ def test_it_stays_while_something_runs_in_it(alone: Containers) -> None:
     number = mark()
     said(alone, f"sleep {number} & echo $! >/root/pid")
     assert said(alone, "kill -0 $(cat /root/pid) && echo there") == "there\n"
-    assert marked(number)
+    eventually(lambda: marked(number), "what runs in it")
     said(alone, "kill $(cat /root/pid)")
     eventually(lambda: not alone.running(), "its end")
 

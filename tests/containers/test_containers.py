@@ -80,7 +80,7 @@ def test_background_processes_survive_the_command_that_started_them(
 ) -> None:
     number = mark()
     assert said(containers, f"sleep {number} & echo started") == "started\n"
-    assert marked(number)
+    eventually(lambda: marked(number), "what runs in the background")
     containers.stop(container)
     assert not marked(number)
 

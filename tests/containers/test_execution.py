@@ -99,7 +99,7 @@ def test_nothing_of_what_was_written_before_the_end_is_lost(containers: Containe
     for _ in range(10):
         done = containers.run(container, ["sh", "-c", script])
         assert done.output.endswith(b"\0end\n") and len(done.output) == 1_000_004
-    assert len(marked(number)) == 10
+    eventually(lambda: len(marked(number)) == 10, "what each of them left")
 
 
 def test_a_terminal_of_its_own(containers: Containers, container: str) -> None:

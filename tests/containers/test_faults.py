@@ -84,7 +84,7 @@ def test_an_ended_starter_ends_its_containers(ids: IdMap, containers: Containers
         own = Containers(containers.data, ids, mine)
         own.create("one", SPEC)
         said(own, f"sleep {number} &")
-        assert marked(number)
+        eventually(lambda: marked(number), "what runs in it")
     assert not marked(number)
     assert is_free(own, "one")
 
@@ -144,8 +144,11 @@ def orphans() -> Iterator[Callable[[], list[int]]]:
     before = {child.pid for child in psutil.Process().children()}
 
     def found() -> list[int]:
-        new = {child.pid for child in psutil.Process().children()} - before
-        return [pid for pid in new if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+        alive: list[int] = []
+        # Those that have ended are reaped, and leave those that they were the parents of.
+        while new := {child.pid for child in psutil.Process().children()} - before - set(alive):
+            alive += [pid for pid in new if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+        return alive
 
     prctl.set_child_subreaper(1)
     try:
@@ -159,7 +162,7 @@ def test_what_loses_its_parent_is_found() -> None:
         number = mark()
         subprocess.run(["sh", "-c", f"sleep {number} & :"], check=True, timeout=60)
         (orphan,) = found()
-        assert marked(number) == [orphan]
+        eventually(lambda: marked(number) == [orphan], "what it executes")
         os.kill(orphan, signal.SIGKILL)
         eventually(lambda: not found(), "its end")
 

@@ -124,7 +124,7 @@ def mark() -> str:
 
 
 def marked(text: str) -> list[int]:
-    """The processes with ``text`` in their command line."""
+    """The processes with ``text`` in their command line. While one executes a program, it has none for a moment."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
