@@ -19,6 +19,9 @@ from sandbox.managed.service import Service
 
 _BUSY = 98
 _GRACE_S = 5
+# The official clients let go of an idle connection after five seconds. A server that does so just then cuts off the
+# next request on it.
+KEEP_ALIVE_S = 15
 _MOST = 1000
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -117,6 +120,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             limit_concurrency=most or most_connections(),
             timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             server_header=False,
         )
         super().__init__(config)

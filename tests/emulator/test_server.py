@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sandbox.emulator.embedded import Emulator
-from sandbox.emulator.server import bind
+from sandbox.emulator.server import KEEP_ALIVE_S, bind
 from sandbox.errors import HostError, InputError
 
 
@@ -27,6 +27,13 @@ def test_records_survive_a_restart_and_the_port_is_free_again(empty_data_dir: Pa
         anthropic.Anthropic(base_url=second.base_url, api_key="k") as client,
     ):
         assert client.beta.agents.retrieve(made.id) == made
+
+
+def test_the_official_clients_let_go_of_an_idle_connection_first() -> None:
+    """Whoever asks on one that the server is just closing gets no answer."""
+    theirs = anthropic.DEFAULT_CONNECTION_LIMITS.keepalive_expiry
+    assert theirs is not None
+    assert 2 * theirs < KEEP_ALIVE_S
 
 
 def test_a_port_that_is_taken_is_named(empty_data_dir: Path) -> None:
