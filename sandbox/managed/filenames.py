@@ -1,25 +1,35 @@
 """What a file is called and of which kind it is, from what the caller says of it. Pure."""
 
-import mimetypes
+import functools
 import re
+from typing import TYPE_CHECKING
 
 from sandbox.managed.failures import invalid
+
+if TYPE_CHECKING:
+    from mimetypes import MimeTypes
 
 LONGEST = 255
 UNKNOWN = "application/octet-stream"
 _FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f\x7f-\x9f]')
 # RFC 6838 4.2, without parameters.
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
-# The module's own table alone: what a machine has in /etc would make the same file another kind elsewhere.
-_KINDS = mimetypes.MimeTypes(filenames=())
 _MORE_KINDS = {".md": "text/markdown", ".yaml": "application/yaml", ".yml": "application/yaml"}
+
+
+@functools.cache
+def _kinds() -> "MimeTypes":
+    """The module's own table alone: what a machine has in /etc would make the same file another kind elsewhere."""
+    from mimetypes import MimeTypes
+
+    return MimeTypes(filenames=())
 
 
 def uploaded(given: str | None, mime_type: str) -> str:
     """The name of an uploaded file: the last component of what the caller calls it. Refused when it can't be one."""
     name = re.split(r"[/\\]", given or "")[-1]
     if not name:
-        return "unnamed" + (_KINDS.guess_extension(mime_type) or "")
+        return "unnamed" + (_kinds().guess_extension(mime_type) or "")
     if len(name) > LONGEST:
         raise invalid(f"file: the file's name has {len(name)} characters; {LONGEST} are allowed")
     bad = _FORBIDDEN.search(name)
@@ -48,7 +58,7 @@ def kind(name: str, given: str | None = None) -> str:
     for ending, mime_type in _MORE_KINDS.items():
         if lowered.endswith(ending):
             return mime_type
-    guessed, encoding = _KINDS.guess_type(lowered, strict=True)
+    guessed, encoding = _kinds().guess_type(lowered, strict=True)
     if encoding is not None:
         return {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}.get(
             encoding, UNKNOWN

@@ -8,7 +8,6 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -85,6 +84,8 @@ def place(
     cloned = _cloned(planned)
     if not cloned:
         return []
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(_AT_ONCE, len(cloned))) as pool:
         problems = pool.map(lambda item: _clone(service, containers, spec, planned.session_id, item), cloned)
         return [problem for problem in problems if problem is not None]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import select
 import shlex
 import time
@@ -73,7 +72,7 @@ class Shell:
 
     def run(self, command: str, interrupted: Callable[[], bool], timeout_s: float | None = None) -> Said:
         """Run one command to its end. After a time limit, an interrupt or an ``exit``, the shell has ``ended``."""
-        nonce = secrets.token_hex(16)
+        nonce = os.urandom(16).hex()
         quoted = shlex.quote(command.replace("\0", ""))
         line = f"eval {quoted} </dev/null 2>&1; builtin printf '\\n%s %d\\n' {nonce} $? >&2\n"
         answer = re.compile(rb"\n" + nonce.encode() + rb" (\d+)\n")

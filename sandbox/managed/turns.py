@@ -5,7 +5,6 @@ one shell that lasts, else that of the command that sent something. When that pr
 next one that gets it finds a turn that was begun and ends it with an error. No command is run a second time.
 """
 
-import logging
 import time
 from contextlib import suppress
 
@@ -31,8 +30,6 @@ _PAUSE_S = 0.05
 # What a command has sent is noticed after this.
 _NOTICED_S = 0.1
 _LOOK_S = 2.0
-
-_log = logging.getLogger("sandboxsh.serve")
 
 
 def queued() -> Turn:
@@ -98,7 +95,9 @@ def _guarded(service: Service, identifier: str) -> None:
         # Deleted in the meantime.
         return
     except Exception as error:
-        _log.exception("a turn of %s failed", identifier)
+        import logging
+
+        logging.getLogger("sandboxsh.serve").exception("a turn of %s failed", identifier)
         with suppress(Refused), service.database.write():
             record = records.read(service.database, identifier)
             if record.status == RUNNING:

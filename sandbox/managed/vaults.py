@@ -1,6 +1,5 @@
 """Vaults: named sets of credentials. What a credential holds is in `sandbox.managed.credentials`."""
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from sandbox.managed.vault_bodies import VaultCreate, VaultUpdate
 
 LIMITS = Limits(20, 100)
-_log = logging.getLogger("sandboxsh.vaults")
 
 
 def create(database: Database, body: "VaultCreate") -> Document:
@@ -101,7 +99,9 @@ def attach(database: Database, vault_ids: Sequence[str]) -> None:
     for vault_id in vault_ids:
         usable(database, vault_id)
     if vault_ids:
-        _log.warning(
+        import logging
+
+        logging.getLogger("sandboxsh.vaults").warning(
             "A session was given the vaults %s, but this version puts no secret of a vault into what sessions "
             "send: their variables are not set, and MCP servers are asked without them.",
             ", ".join(vault_ids),
