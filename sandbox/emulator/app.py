@@ -73,7 +73,9 @@ async def _mistaken(request: Request, error: Exception) -> Response:
             f"The body was not read: send JSON with the header content-type: application/json; it is {kind}."
         )
         return refusal(wrong, request.state.request_id)
-    return refusal(mistakes(error.errors()), request.state.request_id)
+    # Its first word says where the request has the field: its body, its query.
+    errors = [{**each, "loc": each["loc"][1:]} for each in error.errors()]
+    return refusal(mistakes(errors, error.body), request.state.request_id)
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:

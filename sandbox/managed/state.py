@@ -194,7 +194,7 @@ def _refuse_over(present: dict[str, int]) -> None:
     if present:
         there = ", ".join(f"{count} {table.replace('_', ' ')}" for table, count in present.items())
         raise conflict(
-            f"There are records already ({there}). Ask for them to be replaced, or name another place."
+            f"There are records already ({there}): --replace puts the state in their place, --data names another one."
         )
 
 

@@ -28,18 +28,17 @@ def read(kind: type[Body], value: object, *, source: str = "") -> Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False, include_context=False), source=source) from None
+        raise refusal(error.errors(include_url=False), value, source=source) from None
 
 
-def refusal(errors: Iterable[Mapping[str, Any]], *, source: str = "") -> Refused:
-    """One refusal that tells all of pydantic's ``errors``."""
-    told = dict.fromkeys(_tell(error) for error in errors)
+def refusal(errors: Iterable[Mapping[str, Any]], body: object, *, source: str = "") -> Refused:
+    """One refusal that tells all of pydantic's ``errors`` in ``body``."""
+    told = dict.fromkeys(_tell(error, body) for error in errors)
     return invalid((f"{source}: " if source else "") + "; ".join(told))
 
 
-def _tell(error: Mapping[str, Any]) -> str:
-    # A union's own tags and a request's "body" are no part of the field's path.
-    path = ".".join(str(part) for part in error["loc"] if part not in ("body", "query"))
+def _tell(error: Mapping[str, Any], body: object) -> str:
+    path = _path(error["loc"], body)
     kind, message = error["type"], error["msg"]
     if kind == "extra_forbidden":
         message = "unknown or unsupported field"
@@ -47,6 +46,30 @@ def _tell(error: Mapping[str, Any]) -> str:
         message = "is required"
     elif kind == "json_invalid":
         return f"the body is not valid JSON: {message}"
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        context = error["ctx"]
+        path = ".".join(filter(None, (path, context["discriminator"].strip("'"))))
+        missing = kind == "union_tag_not_found"
+        message = "is required" if missing else f"{context['tag']!r} is none of {context['expected_tags']}"
     else:
         message = message.removeprefix("Value error, ")
     return f"{path}: {message}" if path else message
+
+
+def _path(place: Iterable[str | int], body: object) -> str:
+    """A field's path as its author knows it, which a union's own tags are no part of."""
+    found: list[str] = []
+    here, tagged = body, False
+    for part in place:
+        if isinstance(here, dict):
+            if not tagged and part not in here and part == here.get("type"):
+                tagged = True
+                continue
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+        else:
+            here = None
+        tagged = False
+        found.append(str(part))
+    return ".".join(found)

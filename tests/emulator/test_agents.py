@@ -76,7 +76,7 @@ MISTAKES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"system": "x" * 100_001}, "system: "),
     ({"metadata": {f"k{number}": "v" for number in range(17)}}, "metadata: "),
     ({"metadata": {"k": 1}}, "metadata.k: "),
-    ({"tools": [{"type": "teleport"}]}, "tools.0: "),
+    ({"tools": [{"type": "teleport"}]}, "tools.0.type: 'teleport' is none of"),
     ({"tools": [{"type": "mcp_toolset", "mcp_server_name": "docs"}]}, "no server of that name"),
     ({"mcp_servers": [{"type": "url", "name": "d", "url": "https://d.example"}]}, "no mcp_toolset"),
     ({"mcp_servers": [{"type": "url", "name": "d", "url": "ftp://d.example"}]}, "mcp_servers.0.url"),
