@@ -47,7 +47,10 @@ class Summary(NamedTuple):
 
 
 class Egress:
-    """The listeners of one session and the proxy that serves them; both gone at the end of the ``with`` block."""
+    """The listeners of one session and the proxy that serves them; both gone at the end of the ``with`` block.
+
+    ``at_once``: the proxy is started as soon as there is something to listen on, for what is known to connect.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,10 @@ class Egress:
         data: str,
         host_proxies: HostProxies | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        at_once: bool = False,
     ) -> None:
+        self._at_once = at_once
         self.data = data
         self.environment = environment
         # A file in memory, for the proxy alone to read.
@@ -79,6 +85,8 @@ class Egress:
         """Own the listeners that process 1 opened."""
         self._listening = listening
         self._sockets = [socket.socket(fileno=fd) for fd in fds]
+        if self._at_once:
+            self.start()
 
     def waiting_fds(self) -> tuple[int, ...]:
         """What becomes readable when the session knocks; none while a proxy runs."""

@@ -50,6 +50,7 @@ def run(
     environment: Mapping[str, str] = MappingProxyType({}),
     credentials: "Sequence[Credential]" = (),
     seal: "Seal | None" = None,
+    connects: bool = False,
 ) -> Report:
     """Run one session and return its report.
 
@@ -57,7 +58,7 @@ def run(
     a directory that gets what the command left in /mnt/session/outputs. ``log``: a descriptor for one JSON line a
     network decision. ``begun``: process 1, when it was made beforehand. ``environment``: the caller's, for the
     proxy that the host gets out by (HTTPS_PROXY and the like). ``credentials``: see Egress.set_credentials.
-    ``seal``: can be closed as long as the session runs.
+    ``seal``: can be closed as long as the session runs. ``connects``: the proxy need not wait to be knocked for.
     HostError, SetupError or InputError when the session could not be started.
     """
     now = time.monotonic()
@@ -81,7 +82,8 @@ def run(
         from sandbox.supervise import supervise
 
         proxies = read_proxies(environment)
-        with Egress(policy, os.path.basename(directory.path), log, data, proxies, environment) as egress:
+        name = os.path.basename(directory.path)
+        with Egress(policy, name, log, data, proxies, environment, at_once=connects) as egress:
             if credentials:
                 egress.set_credentials(credentials)
             outcome, message = supervise(running, stdio, egress, signals, timeout_s=spec.timeout_s, begun=now)

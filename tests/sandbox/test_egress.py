@@ -261,3 +261,14 @@ def test_the_next_proxy_has_what_the_one_before_was_told(tmp_path: Path) -> None
             egress.start()
             assert ask() == b"502"
             assert egress.finish().restarts == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_proxy_that_is_known_to_be_needed_does_not_wait_for_a_knock(tmp_path: Path, at_once: bool) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        Egress(compile_policy("limited"), "s1", None, str(tmp_path), at_once=at_once) as egress,
+    ):
+        egress.take([Listening("tls", 443, socket.AF_INET)], (os.dup(listening.fileno()),))
+        assert (egress.pid != 0, egress.waiting_fds() == ()) == (at_once, at_once)
+        assert egress.finish().restarts == 0
