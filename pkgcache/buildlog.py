@@ -36,27 +36,33 @@ class BuildLog:
         self.heard: Callable[[Mark], None] = lambda _: None
         self._said = said
         self._rest = b""
+        self._within = False
         self._file: IO[bytes] = open(path, "w+b")  # noqa: SIM115
         self._kept = BoundedFile(self._file)
 
     def feed(self, data: bytes) -> None:
         """Take a piece of output of any size."""
-        *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            self._line(line)
-        while len(self._rest) > _LINE:
-            line, self._rest = self._rest[:_LINE], self._rest[_LINE:]
-            self._line(line)
+            self._cut(line)
+            self._within = False
+        # What rewrites its line is told at once.
+        at = max(self._rest.rfind(b"\r") + 1, len(self._rest) - len(self._rest) % _LINE)
+        if at:
+            line, self._rest = self._rest[:at], self._rest[at:]
+            self._within = True
+            self._cut(line)
 
     def note(self, text: str) -> None:
         """A line of the builder's own."""
-        self._line(text.encode())
+        self._text(text)
 
     def finish_line(self) -> None:
         """End a line that a phase left open."""
         if self._rest:
             line, self._rest = self._rest, b""
-            self._line(line)
+            self._cut(line)
+            self._within = False
 
     def save(self, path: str) -> None:
         """Move the file to `path`, on the same file system: what is built is in order and keeps its log."""
@@ -64,14 +70,19 @@ class BuildLog:
         os.rename(self.path, path)
         self.path = path
 
-    def _line(self, data: bytes) -> None:
-        text = data.decode("utf-8", "replace")
-        mark = read_mark(text)
+    def _cut(self, line: bytes) -> None:
+        """A line or a piece of one. Only a whole one is a mark: what begins further on is what a program quotes."""
+        pieces = [part[at : at + _LINE] for part in line.split(b"\r") for at in range(0, len(part), _LINE)]
+        mark = None if self._within or len(pieces) != 1 else read_mark(pieces[0].decode("utf-8", "replace"))
         if mark is not None:
             if len(self.marks) < _MARKS:
                 self.marks.append(tuple(printable(part) for part in mark))
             self.heard(mark)
             return
+        for piece in pieces:
+            self._text(piece.decode("utf-8", "replace"))
+
+    def _text(self, text: str) -> None:
         text = printable(text).rstrip()
         if not text:
             return

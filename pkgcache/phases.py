@@ -16,7 +16,7 @@ from pkgcache.buildlog import BuildLog, printable
 from pkgcache.environment import ENVIRONMENT
 from pkgcache.errors import BuildError, HostError, StoreError
 from pkgcache.keys import digest
-from pkgcache.recipe import MISSING, OFFLINE, SEALABLE, Phase
+from pkgcache.recipe import MISSING, NOT_CLOSED, OFFLINE, SEALABLE, Phase
 from pkgcache.report import MARK, Mark
 from pkgcache.runner import Endpoint, Job, Mount, Result, Root, Runner
 from pkgcache.specs import MANAGERS
@@ -112,9 +112,16 @@ def run_phases(
         # The rest may be done in the same session where that sees no less than the rest may see.
         may_seal = phase.seals and stand == root
         result = _run_phase(world, phase, stand, log, scratch, in_place, sealed if may_seal else None)
-        if result.exit_code != 0 or closed:
+        if may_seal and result.exit_code == NOT_CLOSED:
+            # Whether it was closed after all: the rest was not done.
+            result = result._replace(exit_code=0)
+        elif result.exit_code != 0 or (closed and not _asked_for(phases[place], log)):
             break
     return result
+
+
+def _asked_for(phase: Phase, log: BuildLog) -> bool:
+    return phase.asked and phase.name in report.phases(log.marks)
 
 
 def _run_phase(
@@ -134,7 +141,7 @@ def _run_phase(
             os.makedirs(source, exist_ok=True)
         except OSError as error:
             raise explain(error, world.store) from error
-        mounts.append(Mount(source, cache.target, cache.writable))
+        mounts.append(Mount(source, cache.target, cache.writable, cache.private))
     return run_script(
         world, phase.script, root, log,
         arguments=phase.arguments, mounts=tuple(mounts),

@@ -1,4 +1,4 @@
-"""What a package manager has to be told, as data: phases, each one command in a session of its own."""
+"""What a package manager has to be told, as data: phases, each one command in a session."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 
 class Cache(NamedTuple):
-    """The kept downloads called `name`, seen at `target` during a phase."""
+    """The kept downloads called `name`, seen at `target` during a phase. `private`: not once they are closed."""
 
     name: str
     target: str
     writable: bool
+    private: bool = False
 
 
 class Phase(NamedTuple):
@@ -22,7 +23,7 @@ class Phase(NamedTuple):
     A build without the network leaves out the phases that are `online`, and the others find OFFLINE set. A phase that
     is `asked` runs only when an earlier one told a mark `phase` with its name.
     A phase that `seals` may do the next one's work as well: where SEALABLE is set, it has its caches closed (`seal`)
-    before any code of packages runs, and goes on. Where that was not to be had, the next phase comes.
+    before any code of packages runs, and goes on. Where that was not to be had, it ends with NOT_CLOSED.
     """
 
     name: str
@@ -37,7 +38,13 @@ class Phase(NamedTuple):
     seals: bool = False
 
 
-CLEAN = "find /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; rm -rf /root/.cache /root/.npm; true\n"
+TOOLS = "FIND=$(command -v find) RM=$(command -v rm)\n"
+"""What CLEAN uses, found before packages have put programs of their own first in the path."""
+
+CLEAN = (
+    '"${FIND:-find}" /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; '
+    '"${RM:-rm}" -rf /root/.cache /root/.npm; true\n'
+)
 """The end of every phase that is kept: temporary files are no part of a layer."""
 
 _UNREACHABLE = (
@@ -86,14 +93,20 @@ SEALABLE = "SANDBOX_SEALABLE"
 """The variable that is "1" where a phase can have its caches closed by the mark `seal`."""
 
 
+NOT_CLOSED = 91
+"""The exit code of a phase that asked to have its caches closed and did not see it happen: it has done its own part."""
+
 SEAL = "@sandbox\tseal"
 
 
 def seal(directory: str) -> str:
-    """Shell text that has all caches closed, `directory` among them, and fails when that takes more than 20 seconds."""
+    """Shell text that has all caches closed, `directory` among them, and fails when that takes more than 10 seconds.
+
+    The kernel's list of mounts says so; of root, some shells' `test` says that it may write anywhere.
+    """
     return f"""printf '{SEAL}\\n'
-left=2000
-while test -w {directory}; do
+left=1000
+until grep -q " {directory} ro[, ]" /proc/self/mountinfo; do
   left=$((left - 1)); test $left -gt 0 || exit 1
   sleep 0.01
 done
@@ -112,7 +125,7 @@ def fetch_and_install(
 {fetch}) || exit
 test -n "${SEALABLE}" || exit 0
 (
-{seal(target)}) || exit 0
+{seal(target)}) || exit {NOT_CLOSED}
 find /tmp -mindepth 1 -delete
 cd /workspace || exit
 {install}"""

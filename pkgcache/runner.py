@@ -25,11 +25,13 @@ class Endpoint(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """The host's file or directory `source`, seen at the absolute path `target` inside."""
+    """The host's file or directory `source`, seen at the absolute path `target` inside. `private`: once it is sealed it
+    is no longer there."""
 
     source: str
     target: str
     writable: bool = False
+    private: bool = False
 
 
 class Root(NamedTuple):
@@ -47,8 +49,8 @@ class Job(NamedTuple):
     `in_place`: the command writes to `root.base` itself. With neither `endpoints` nor `allowed_hosts` there is
     no network. A mount that is writable can be written by uid 0 inside, whoever made its source.
     `output` gets standard output and standard error, merged, in pieces of any size.
-    `sealing` gets, before the command runs, a function that makes all mounts read-only for good while it runs. That
-    raises an exception when a process still writes there, and changes nothing then.
+    `sealing` gets, before the command runs, a function that makes all mounts read-only for good while it runs, with
+    what is mounted in them. It raises an exception when a process still writes to one; those before that are closed.
     """
 
     root: Root

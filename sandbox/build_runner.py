@@ -46,10 +46,18 @@ def make_runner(
         if job.sealing is not None:
             from sandbox.sealing import Seal
 
-            seal = Seal([mount for mount in spec.mounts if mount.writable])
+            seal = Seal((mount.source, mount.target, mount.private) for mount in job.mounts if mount.writable)
             job.sealing(seal.close)
         report = session.run(
-            spec, ids, data, policy, lambda: collect(job.output), environment=environment, seal=seal
+            spec,
+            ids,
+            data,
+            policy,
+            lambda: collect(job.output),
+            environment=environment,
+            seal=seal,
+            # What may write to kept downloads is there to fetch them.
+            connects=policy.mode != "none" and any(mount.writable for mount in job.mounts),
         )
         if job.scratch is not None:
             _leave_only_changes(job.scratch, ids)

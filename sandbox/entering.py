@@ -37,6 +37,17 @@ def open_namespaces(pid: int) -> Namespaces:
     return Namespaces(os.open(f"/proc/{pid}/ns/user", flags), os.open(f"/proc/{pid}/ns/mnt", flags))
 
 
+def open_proc() -> int:
+    """The host's /proc, for `unmount`."""
+    return os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def unmount(mount: int, proc: int) -> None:
+    """Take away the mount at a descriptor. The host's ``proc`` knows this process; the session's doesn't."""
+    os.fchdir(proc)
+    sys_.umount2(f"self/fd/{mount}", sys_.MNT_DETACH)
+
+
 Work = Callable[[], int | None]
 
 

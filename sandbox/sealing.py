@@ -9,34 +9,46 @@ mapped memory that were there before: there is one mount, and all of them lead t
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
+from typing import NamedTuple
 
 from sandbox import syscalls as sys_
-from sandbox.entering import Namespaces, do, open_namespaces
+from sandbox.entering import Namespaces, do, open_namespaces, open_proc, unmount
 from sandbox.errors import SetupError
 from sandbox.inroot import Opened, open_in
-from sandbox.spec import HostMount
 
 _PATIENCE_S = 2.0
+
+
+class Sealed(NamedTuple):
+    """A mount to be closed: where it is on the host and in the session, and whether it is taken away as well."""
+
+    source: str
+    target: str
+    away: bool
 
 
 class Seal:
     """Closes ``mounts`` of one session, whose processes can make no further mount namespace."""
 
-    def __init__(self, mounts: Sequence[HostMount]) -> None:
-        self._mounts = tuple(mounts)
+    def __init__(self, mounts: Iterable[tuple[str, str, bool]]) -> None:
+        self._mounts = tuple(Sealed(*mount) for mount in mounts)
         self._namespaces: Namespaces | None = None
 
     def begin(self, pid: int) -> None:
         """Hold the namespaces of process 1, which later lets nobody look."""
-        self._namespaces = open_namespaces(pid)
+        with suppress(OSError):
+            self._namespaces = open_namespaces(pid)
 
     def close(self) -> None:
         """Make all of the mounts read-only. SetupError names the first that can't be: then it can still be written."""
-        assert self._namespaces is not None
-        works = [_closing(mount) for mount in self._mounts]
-        for mount, (words, _) in zip(self._mounts, do(self._namespaces, works), strict=False):
+        if self._namespaces is None:
+            raise SetupError("nothing can be closed to the session: its namespaces can't be held")
+        with Opened(open_proc()) as proc:
+            answers = do(self._namespaces, [_closing(mount, proc.fd) for mount in self._mounts])
+        for mount, (words, _) in zip(self._mounts, answers, strict=False):
             if words != "done":
                 raise SetupError(f"{mount.target} can't be closed to the session: {words}")
 
@@ -51,7 +63,7 @@ class Seal:
             self._namespaces = None
 
 
-def _closing(mount: HostMount) -> Callable[[], None]:
+def _closing(mount: Sealed, proc: int) -> Callable[[], None]:
     expected = os.stat(mount.source)
 
     def work() -> None:
@@ -61,6 +73,8 @@ def _closing(mount: HostMount) -> Callable[[], None]:
             _make_read_only(found.fd)
             if not os.fstatvfs(found.fd).f_flag & os.ST_RDONLY:
                 raise OSError(30, "it can still be written")
+            if mount.away:
+                unmount(found.fd, proc)
 
     return work
 
@@ -70,7 +84,7 @@ def _make_read_only(mount: int) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            sys_.mount_setattr(mount, attributes=sys_.MOUNT_ATTR_RDONLY, recursive=False)
+            sys_.mount_setattr(mount, attributes=sys_.MOUNT_ATTR_RDONLY, recursive=True)
             return
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:

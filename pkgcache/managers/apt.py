@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pkgcache.recipe import CLEAN, OFFLINE, SEALABLE, Cache, Phase, require, seal
+from pkgcache.recipe import CLEAN, NOT_CLOSED, OFFLINE, SEALABLE, Cache, Phase, require, seal
 from pkgcache.records import Locked
 from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
@@ -38,22 +38,35 @@ _OPTIONS = (
     "-o APT::Update::Error-Mode=any -o Dpkg::Options::=--force-confold"
 )
 # With names taken as patterns only, apt-get never falls back to a regular expression for a name that is not there.
-_UPDATE = f"apt-get {_OPTIONS} update\n"
 _ARCHIVES = "/var/cache/apt/archives"
 _LISTS = "/var/lib/apt/lists"
-# What apt is about to unpack, and what it was checked against when it was fetched, the hash of each archive. Hooks of
-# version 3 (apt.conf(5), Pre-Install-Pkgs) are told, after an empty line: name, old version, its architecture and
-# multi-arch, direction, new version, its architecture and multi-arch, archive.
+# What apt is about to unpack, and the hashes that its signed index gives. Of an archive that is kept, apt looks at the
+# size alone, so its hash is compared here. Hooks of version 3 (apt.conf(5), Pre-Install-Pkgs) are told, after an empty
+# line: name, old version, its architecture and multi-arch, direction, new version, its architecture and multi-arch,
+# archive.
 _HOOKS = "/var/tmp/hooks"
 _PACKAGES = f"""#!/bin/sh
-sed '1,/^$/d' | awk '$9 ~ /^[/]/' > {_HOOKS}/told
-test -s {_HOOKS}/told || exit 0
-awk '{{ print $9 }}' {_HOOKS}/told | xargs sha256sum | awk '
-  NR == FNR {{ package[$9] = $1 ":" $7 "\\t" $6; next }}
-  {{ printf "@sandbox\\tpackage\\t%s\\tsha256:%s\\n", package[$2], $1 }}
-' {_HOOKS}/told -
+cd {_HOOKS} || exit
+sed '1,/^$/d' | awk '$9 ~ /^[/]/' > told
+test -s told || exit 0
+awk '{{ print $1 ":" $7 "=" $6 }}' told | xargs apt-cache -o Debug::NoLocking=1 show 2>/dev/null | awk '
+  /^Package: /      {{ name = $2 }}
+  /^Version: /      {{ version = $2 }}
+  /^Architecture: / {{ architecture = $2 }}
+  /^SHA256: /       {{ print name ":" architecture "=" version, $2 }}
+' > index &
+awk '{{ print $9 }}' told | xargs sha256sum > archives || exit
+wait
+awk '
+  FILENAME == "index"    {{ expected[$1] = $2; next }}
+  FILENAME == "archives" {{ found[$2] = $1; next }}
+  {{ id = $1 ":" $7 "=" $6 }}
+  id in expected && expected[id] != found[$9] {{ print "E: not as indexed: " $1; bad = 1 }}
+  {{ printf "@sandbox\\tpackage\\t%s:%s\\t%s\\tsha256:%s\\n", $1, $7, $6, found[$9] }}
+  END {{ exit bad }}
+' index archives told
 """
-# All that apt runs of packages comes after this hook, which is the base's to name beside us: debconf's questions, too.
+# All that apt runs of packages comes after this hook: debconf's questions, too.
 _SEAL = f"""#!/bin/sh
 touch {_HOOKS}/open
 {seal(_ARCHIVES)}{seal(_LISTS)}rm {_HOOKS}/open
@@ -73,7 +86,10 @@ if test -z "${SEALABLE}"; then
   install --download-only install -- "$@"
   exit
 fi
-install -o DPkg::Pre-Invoke::={_HOOKS}/seal install -- "$@" || {{ test -e {_HOOKS}/open; exit; }}
+install -o DPkg::Pre-Invoke::={_HOOKS}/seal install -- "$@" || {{
+  test ! -e {_HOOKS}/open || exit {NOT_CLOSED}
+  exit 1
+}}
 """
 # Both directories are mounted read-only, so apt can't fetch into them, and need not.
 _INSTALL = f"""{_APT}install --no-download install -- "$@" || {{
@@ -137,6 +153,10 @@ def explain(lines: Sequence[str]) -> tuple[str, str] | None:
 
 _FAILURES = (
     (r"^E: not kept: (?P<package>\S+)", "its archive is not kept"),
+    (
+        r"^E: not as indexed: (?P<package>\S+)",
+        "its kept archive is not what the index says; sandboxctl cache prune --downloads removes it",
+    ),
     (r"^E: Unable to locate package (?P<package>\S+)", "the base's sources have no such package"),
     (
         r"^E: Version '[^']*' for '(?P<package>[^']+)' was not found",

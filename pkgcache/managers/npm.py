@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pkgcache.environment import PREFIX
-from pkgcache.recipe import CLEAN, OFFLINE, SEALABLE, Cache, Phase, require
+from pkgcache.recipe import CLEAN, OFFLINE, SEALABLE, TOOLS, Cache, Phase, require
 from pkgcache.records import Locked
 from pkgcache.report import MARK, first_told
 from pkgcache.specs import Spec, refuse
@@ -60,7 +60,15 @@ _TOLD = "/tmp/told.js"
 _TELL = f"""const fs = require("fs");
 const path = require("path");
 const crypto = require("crypto");
+const child = require("child_process");
 const read = [];
+// What is fetched from a repository may want to be built first: older versions run that whatever they are told.
+let shut = false;
+const spawn = child.spawn;
+child.spawn = function (file, ...rest) {{
+  if (!shut && path.basename(String(file)) !== "git") throw new Error(file + " is not run while packages are fetched");
+  return spawn.call(this, file, ...rest);
+}};
 const sealable = process.env.{SEALABLE};
 delete process.env.{SEALABLE};
 const others = (process.env.NODE_OPTIONS || "").replace(/ *--require=\\S*$/, "");
@@ -130,8 +138,11 @@ function tell() {{
 const next = () => console.log("{MARK}phase\\tscripts");
 async function closed() {{
   console.log("{MARK}seal");
-  for (let left = 4000; left; left--) {{
-    try {{ fs.accessSync("{_CACHE}", fs.constants.W_OK); }} catch (error) {{ return error.code === "EROFS"; }}
+  const there = () => fs.readFileSync("/proc/self/mountinfo", "utf8").includes(" {_CACHE} ");
+  if (!there()) return false;
+  for (let left = 2000; left; left--) {{
+    // It is read-only before it is no longer there.
+    if (!there()) return (shut = true);
     await new Promise((done) => setTimeout(done, 5));
   }}
   return false;
@@ -191,11 +202,11 @@ printf '{MARK}endpoint\tnpm\t%s\tthe registry\n' "$archive"
 
 def recipe(specs: tuple[str, ...], _base: str) -> tuple[Phase, ...]:
     """Unpack with the cache at hand, then run the packages' own scripts, if there are any, without it."""
-    cache = Cache("npm", _CACHE, writable=True)
+    cache = Cache("npm", _CACHE, writable=True, private=True)
     return (
         Phase(
             "install",
-            _INSTALL + "status=$?\n" + CLEAN + "exit $status\n",
+            TOOLS + _INSTALL + "status=$?\n" + CLEAN + "exit $status\n",
             specs,
             True,
             (cache,),

@@ -14,7 +14,7 @@ from contextlib import suppress
 from sandbox import syscalls as sys_
 from sandbox.channel import say
 from sandbox.containers.spec import Attachment
-from sandbox.entering import Namespaces, do
+from sandbox.entering import Namespaces, do, open_proc, unmount
 from sandbox.errors import SetupError
 from sandbox.inroot import Opened, make_file, open_in
 from sandbox.operations import check_place
@@ -98,16 +98,14 @@ def detach(inside: Inside, attachment: Attachment) -> None:
         return
 
     def work() -> None:
-        # By descriptor it is this mount and no other. The host's /proc knows this process; the session's doesn't.
-        os.fchdir(proc)
-        sys_.umount2(f"self/fd/{fd}", sys_.MNT_DETACH)
+        unmount(fd, proc)
         folder, _, last = attachment.target.rpartition("/")
         with suppress(OSError), Opened(open_in("/", folder or "/", os.O_PATH | os.O_DIRECTORY)) as parent:
             left = os.stat(last, dir_fd=parent.fd, follow_symlinks=False)
             if stat.S_ISREG(left.st_mode) and left.st_size == 0:
                 os.unlink(last, dir_fd=parent.fd)
 
-    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    proc = open_proc()
     try:
         ((words, _),) = do(inside.namespaces, [work])
     finally:

@@ -48,6 +48,23 @@ def test_output_without_an_end_of_line_is_bounded(tmp_path: Path) -> None:
     assert kept.replace("\n", "") == "x" * 10_000
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"deprecated: \r@sandbox\tseal\r\n",
+        b"deprecated: " + b"x" * (4096 - 12) + b"@sandbox\tseal\n",
+        b"deprecated: " + b"x" * (4096 - 12) + b"@sandbox\tseal" + b" " * 4083 + b"\n",
+        b"@sandbox\tpackage\ta\t1\t" + b"x" * 60_000 + b"\n",
+    ],
+    ids=["carriage return", "cut", "cut twice", "too long"],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_only_a_whole_line_is_a_mark(tmp_path: Path, said: bytes, at_once: bool) -> None:
+    """Programs of ours begin a line; what they quote of packages does not."""
+    pieces = [said] if at_once else [said[i : i + 1] for i in range(len(said))]
+    assert told(tmp_path / "log", pieces)[1] == []
+
+
 def test_the_tail_holds_the_last_lines(tmp_path: Path) -> None:
     with BuildLog(str(tmp_path / "log"), lambda _: None) as log:
         for number in range(100):
