@@ -1,7 +1,7 @@
 """What would allow what was refused, in the words of whoever can change it.
 
 A session that a command started is changed by the command's options. One that stands on an environment alone is changed
-by nothing: the environment is, and new sessions have that.
+by nothing: the environment is, and new sessions have that. A build serves both.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 
 
 class Terms(NamedTuple):
-    """What a session's user can change: options, or the fields of an environment.
+    """What a session's user can change: options, the fields of an environment, or, of a build, either.
 
     `unset`: the fields of the environment's networking that open more hosts and are not set.
     """
 
-    by: Literal["options", "environment"] = "options"
+    by: Literal["options", "environment", "either"] = "options"
     unset: tuple[str, ...] = ()
 
 
@@ -34,6 +34,8 @@ def open_host(terms: Terms, entry: str) -> str:
     """For a host that limited networking doesn't list."""
     if terms.by == "options":
         return f"--allow {entry}"
+    if terms.by == "either":
+        return f'--allow {entry}, or "{entry}" in networking.allowed_hosts of the environment'
     more = " and ".join(f"{field} opens {_OPENS[field]}" for field in terms.unset)
     beside = f" ({more})" if more else ""
     return f'add "{entry}" to networking.allowed_hosts of the environment{beside} and make a new session'
@@ -60,6 +62,6 @@ def dial_at(terms: Terms, host: str, port: int, address: str) -> str:
 
 
 def _by_option(terms: Terms, option: str) -> str:
-    if terms.by == "options":
+    if terms.by != "environment":
         return option
     return f"no environment can; a session of sandboxsh can, with {option}"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from netpolicy.advice import Terms
 from netpolicy.blocklist import Block
 from netpolicy.policy import ConnectTo, Endpoint, Policy, compile_policy, listening_ports
 from pkgcache.runner import Inside, Job, Remove, Result, Runner
@@ -107,6 +108,7 @@ def _policy(job: Job, connect_to: Sequence[ConnectTo], blocks: tuple[Block, ...]
         code_hosts=False,
         blocks=blocks,
         connect_to=connect_to,
+        terms=Terms("either"),
     )
 
 

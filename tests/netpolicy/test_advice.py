@@ -72,3 +72,8 @@ def test_what_is_beside_an_attached_repository_is_refused_in_the_same_words() ->
     grant = judge(policy("limited", ENVIRONMENT), attached, "git.test", 443, b"GET", b"/other", [])
     assert (grant.verdict.code, grant.verdict.entry) == ("not-attached", "git.test")
     assert "networking.allowed_hosts" in grant.verdict.hint
+
+
+def test_a_build_is_told_both_for_it_serves_both() -> None:
+    hint = decide(policy("limited", Terms("either")), Request("tls", "b.test", 443)).hint
+    assert hint == '--allow b.test, or "b.test" in networking.allowed_hosts of the environment'
