@@ -41,11 +41,16 @@ class Phase(NamedTuple):
 TOOLS = "FIND=$(command -v find) RM=$(command -v rm)\n"
 """What CLEAN uses, found before packages have put programs of their own first in the path."""
 
-CLEAN = (
-    '"${FIND:-find}" /tmp /var/tmp -mindepth 1 -delete 2>/dev/null; '
-    '"${RM:-rm}" -rf /root/.cache /root/.npm; true\n'
-)
-"""The end of every phase that is kept: temporary files are no part of a layer."""
+CLEAN = """for left in /tmp/* /tmp/.[!.]* /tmp/..?* /var/tmp/* /var/tmp/.[!.]* /var/tmp/..?*; do
+  if test -e "$left" || test -h "$left"; then
+    "${FIND:-find}" /tmp /var/tmp -mindepth 1 -delete 2>/dev/null
+    break
+  fi
+done
+for left in /root/.cache /root/.npm; do test ! -e "$left" || "${RM:-rm}" -rf "$left"; done
+true
+"""
+"""The end of every phase that is kept: temporary files are no part of a layer. Where there are none, nothing is run."""
 
 _UNREACHABLE = (
     "dial tcp|lookup .* on |ouldn.t (resolve|connect)|ould not resolve|onnection (refused|reset)|"

@@ -55,6 +55,8 @@ _BUILT = f"{_KEPT}/built"
 # pip's own cache answers only when the index says that the same page is still current, which takes a network, and some
 # indexes forbid keeping anything. So each wheel is copied before pip removes its temporary directory. Where pip has
 # changed in this, nothing is kept and all else works.
+#
+# What pip tells servers of the machine, its compilers among them, it starts three programs to find out.
 _PROGRAM = f"""
 import sys
 try:
@@ -66,7 +68,14 @@ except ModuleNotFoundError as error:
     sys.exit({MISSING})
 
 import glob, json, os, shutil
+from pip import __version__
 from pip._internal.utils import temp_dir
+
+try:
+    from pip._internal.network import session
+    session.user_agent = lambda: "pip/" + __version__
+except ImportError:
+    pass
 
 remove = temp_dir.TempDirectory.cleanup
 places = {{"unpack": "{_KEPT}", "ephem-wheel-cache": "{_BUILT}"}}
@@ -92,6 +101,7 @@ if status or not os.path.exists("/tmp/report.json"):
 
 with open("/tmp/report.json", encoding="utf-8") as file:
     installed = json.load(file)["install"]
+os.unlink("/tmp/report.json")
 for package in installed:
     archive = package.get("download_info", {{}}).get("archive_info", {{}})
     digests = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if archive.get("hash") else [])

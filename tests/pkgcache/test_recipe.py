@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pkgcache.recipe import MISSING, NOT_CLOSED, SEAL, SEALABLE, UNREACHED, fetch_and_install, require, settle
+from pkgcache.recipe import (
+    CLEAN,
+    MISSING,
+    NOT_CLOSED,
+    SEAL,
+    SEALABLE,
+    UNREACHED,
+    fetch_and_install,
+    require,
+    settle,
+)
 
 
 def shell(script: str, path: str) -> subprocess.CompletedProcess[str]:
@@ -110,3 +120,26 @@ def test_one_that_had_them_closed_goes_on_without_what_it_had_set(tmp_path: Path
 def test_one_that_could_not_fetch_asks_for_nothing_and_ends_as_it_did(tmp_path: Path) -> None:
     ended = in_one(tmp_path, "exit 90\n", **{SEALABLE: "1"})
     assert (ended.returncode, ended.stdout) == (90, "")
+
+
+@pytest.mark.parametrize("name", ["x", ".x", "..x", "a b", "dangling"])
+@pytest.mark.parametrize("folder", ["tmp", "var/tmp", "root/.cache", "root/.npm"])
+def test_what_is_temporary_goes_whatever_its_name(tmp_path: Path, folder: str, name: str) -> None:
+    place = tmp_path / folder
+    place.mkdir(parents=True)
+    if name == "dangling":
+        (place / name).symlink_to("/nowhere")
+    else:
+        (place / name).mkdir()
+    stays = tmp_path / "root" / "stays"
+    stays.mkdir(parents=True)
+    (tmp_path / "var" / "tmp").mkdir(parents=True, exist_ok=True)
+    ended = shell(CLEAN.replace(" /", f" {tmp_path}/"), os.defpath)
+    assert ended.returncode == 0
+    assert stays.exists()
+    assert not place.exists() or list(place.iterdir()) == []
+
+
+def test_nothing_is_run_where_nothing_is_temporary(tmp_path: Path) -> None:
+    ended = shell(CLEAN.replace(" /", f" {tmp_path}/"), "/nowhere")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
