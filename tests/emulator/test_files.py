@@ -32,7 +32,7 @@ def service(emulator: Emulator, empty_data_dir: Path) -> Iterator[Service]:
     """The same records, as a command beside the server has them."""
     opened = open_service(str(empty_data_dir), choose(read_host_ids(), None))
     yield opened
-    opened.database.close()
+    opened.close()
 
 
 def contents(folder: Path) -> list[str]:

@@ -132,7 +132,7 @@ def source(place: Place, base: str, folder: Path) -> Iterator[Source]:
         Root(base),
         ("/bin/sh", "-c", MAKE),
         mounts=(Mount(str(content), "/srv/gems", writable=True),),
-        timeout_s=120,
+        timeout_s=300,
         output=said.extend,
     )
     assert place.run_job(job).exit_code == 0, said.decode()

@@ -95,7 +95,7 @@ class Place(NamedTuple):
             ("/bin/sh", "-c", script),
             image.environment,
             endpoints=endpoints,
-            timeout_s=120,
+            timeout_s=300,
             output=said.extend,
         )
         return self.run_job(job).exit_code, said.decode("utf-8", "surrogateescape")

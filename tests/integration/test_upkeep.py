@@ -75,7 +75,7 @@ def test_pruning_leaves_a_running_session_what_it_stands_on(empty_data_dir: Path
         assert session.stdout is not None
         assert session.stdout.readline() == b"ready\n"
         assert upkeep.prune(str(empty_data_dir), ids).grounds == ()
-        out, _ = session.communicate(b"go on\n", timeout=30)
+        out, _ = session.communicate(b"go on\n", timeout=60)
     assert b"localhost" in out
     (ground,) = upkeep.prune(str(empty_data_dir), ids).grounds
     assert not os.path.exists(ground)
