@@ -49,7 +49,7 @@ def test_it_stays_while_something_runs_in_it(alone: Containers) -> None:
 
 
 def test_commands_that_come_as_it_ends_find_it_or_start_it(alone: Containers) -> None:
-    for turn in range(15):
+    for turn in range(30):
         assert said(alone, f"echo {turn} >>/root/x; wc -l </root/x") == f"{turn + 1}\n"
 
 
