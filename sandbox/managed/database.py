@@ -114,6 +114,7 @@ class Database:
         self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
+        self._closed = False
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
             self._prepare()
@@ -140,6 +141,8 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         held: _Held | None = getattr(self._local, "held", None)
         if held is None:
+            if self._closed:
+                raise sqlite3.ProgrammingError("the records are closed")
             made = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
             held = _Held(made)
             # A killed process loses nothing in this mode; a machine that loses power may lose the last moments.
@@ -224,11 +227,18 @@ class Database:
             cursor.execute(f"DELETE FROM {table} WHERE id = ?", (identifier,))  # noqa: S608
 
     def close(self) -> None:
-        """Close every thread's connection."""
-        with self._lock:
-            for held in tuple(self._all):
-                held.connection.close()
-        self._local = threading.local()
+        """Close every thread's connection, when a change that is being made is whole. Nobody gets another one: a thread
+        that outlives a server would wait for itself to end the change that it is in."""
+        whole = self._writing.acquire(timeout=_WAIT_S)
+        try:
+            with self._lock:
+                self._closed = True
+                for held in tuple(self._all):
+                    held.connection.close()
+            self._local = threading.local()
+        finally:
+            if whole:
+                self._writing.release()
 
 
 def dump(document: Document) -> str:

@@ -113,3 +113,37 @@ def test_records_of_another_format_are_left_alone(tmp_path: Path) -> None:
 def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     Database(str(tmp_path / "state.db")).close()
     assert (tmp_path / "state.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_change_under_way_is_whole_when_all_is_closed_and_no_other_begins(tmp_path: Path) -> None:
+    """A thread that outlives its server ends its change, and doesn't wait for itself with the next."""
+    path = str(tmp_path / "state.db")
+    database = Database(path)
+    within, go_on = threading.Event(), threading.Event()
+    refused: list[Exception] = []
+
+    def change() -> None:
+        with database.write():
+            database.insert("files", {"id": "first", "created_at": "t"})
+            within.set()
+            assert go_on.wait(30)
+            database.insert("files", {"id": "second", "created_at": "t"})
+        try:
+            database.insert("files", {"id": "third", "created_at": "t"})
+        except sqlite3.ProgrammingError as error:
+            refused.append(error)
+
+    changing = threading.Thread(target=change)
+    closing = threading.Thread(target=database.close)
+    changing.start()
+    assert within.wait(30)
+    closing.start()
+    go_on.set()
+    for thread in (changing, closing):
+        thread.join(60)
+        assert not thread.is_alive()
+    found = Database(path)
+    assert found.get("files", "first") and found.get("files", "second")
+    # The third came before all was closed, or not at all.
+    assert bool(refused) != bool(found.get("files", "third"))
+    found.close()
