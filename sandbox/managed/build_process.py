@@ -44,10 +44,11 @@ def main(text: str) -> str:
         problem = builds.problem_of(error)
         recorder.done(problem)
         return json.dumps(problem)
+    else:
+        recorder.done()
+        return "{}"
     finally:
         database.close()
-    recorder.done()
-    return "{}"
 
 
 def _ids(fields: list[object]) -> idmap.IdMap:
