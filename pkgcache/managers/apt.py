@@ -61,7 +61,8 @@ awk '
   FILENAME == "index"    {{ expected[$1] = $2; next }}
   FILENAME == "archives" {{ found[$2] = $1; next }}
   {{ id = $1 ":" $7 "=" $6 }}
-  id in expected && expected[id] != found[$9] {{ print "E: not as indexed: " $1; bad = 1 }}
+  # One that no index knows is no better than one that was changed.
+  index($9, "{_ARCHIVES}/") == 1 && expected[id] != found[$9] {{ print "E: not as indexed: " $1; bad = 1 }}
   {{ printf "@sandbox\\tpackage\\t%s:%s\\t%s\\tsha256:%s\\n", $1, $7, $6, found[$9] }}
   END {{ exit bad }}
 ' index archives told

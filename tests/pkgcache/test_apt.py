@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
 import pytest
 
 from pkgcache.errors import InputError
@@ -68,3 +73,28 @@ def test_locked_packages_are_pinned_with_their_architecture() -> None:
     packages = (Locked("jq:amd64", "1.7"), Locked("tzdata:all", "2026a"))
     assert apt.again(("jq", "bash"), packages) == ("jq:amd64=1.7", "tzdata=2026a", "bash")
     assert all(apt.parse(spec) for spec in apt.again(("jq", "bash"), packages))
+
+
+@pytest.mark.parametrize(
+    "hash_, ended",
+    [(sha256(b"archive").hexdigest(), 0), (sha256(b"other").hexdigest(), 1), (None, 1)],
+    ids=["as indexed", "changed", "not indexed"],
+)
+def test_only_archives_that_the_index_knows_are_unpacked(
+    tmp_path: Path, hash_: str | None, ended: int
+) -> None:
+    (tmp_path / "a.deb").write_bytes(b"archive")
+    stanza = "" if hash_ is None else f"Package: a\nVersion: 1:2\nArchitecture: all\nSHA256: {hash_}\n"
+    (tmp_path / "stanza").write_text(stanza)
+    program = tmp_path / "apt-cache"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/stanza\n")
+    program.chmod(0o755)
+    script = apt._PACKAGES.replace(apt._HOOKS, str(tmp_path)).replace(apt._ARCHIVES, str(tmp_path))
+    told = f"VERSION 3\nAPT::Architecture=amd64\n\na - - none < 1:2 all none {tmp_path}/a.deb\n"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], input=told, env={"PATH": f"{tmp_path}:{os.defpath}"},
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert done.returncode == ended, done.stderr
+    assert ("E: not as indexed: a" in done.stdout) == bool(ended)
+    assert f"@sandbox\tpackage\ta:all\t1:2\tsha256:{sha256(b'archive').hexdigest()}" in done.stdout
